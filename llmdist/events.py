@@ -1,0 +1,164 @@
+"""What happened, as frozen records: the only door between computing and pictures.
+
+The planner and the executor emit events; a `Recorder` keeps them; a view is a function of events.
+Times are seconds of a monotonic clock, counted from the start of the search or generation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+__all__ = [
+    "BlockComputed",
+    "CopyFinished",
+    "Event",
+    "GenerationFinished",
+    "GenerationStarted",
+    "IterationFinished",
+    "Observer",
+    "PlanFinished",
+    "PlanStarted",
+    "PlacementChanged",
+    "Recorder",
+    "StageRestarted",
+    "TokenProduced",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class PlanStarted:
+    """A search began. `options[i]` are the labels of block i's options, in the trail's order."""
+
+    blocks: tuple[str, ...]
+    options: tuple[tuple[str, ...], ...]
+    devices: tuple[str, ...]
+    objective: str
+
+
+@dataclass(frozen=True, slots=True)
+class IterationFinished:
+    """One iteration of the colony.
+
+    `trail[i][k]` is the pheromone of option k of block i, scaled to 0..1 per block (rows are padded
+    with 0 to the widest block). `best` and `mean` are objective seconds; `bound` is a lower bound.
+    `best_choice[i]` is the index of the option of block i in the best placement so far.
+    """
+
+    iteration: int
+    elapsed_seconds: float
+    best: float
+    mean: float
+    bound: float
+    entropy: float
+    trail: tuple[tuple[float, ...], ...]
+    best_choice: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class PlanFinished:
+    """The search ended, with the reason: optimal, time, iterations or stagnation."""
+
+    iterations: int
+    elapsed_seconds: float
+    best: float
+    bound: float
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class PlacementChanged:
+    """The engine moved to another placement between two tokens."""
+
+    time_seconds: float
+    moved_blocks: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class GenerationStarted:
+    """A generation began; predictions are those of the plan in force (0 where there is none)."""
+
+    prompt_tokens: int
+    predicted_tokens_per_second: float
+    predicted_ttft_seconds: float
+    cap_bytes: Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class CopyFinished:
+    """One block's weights were copied into a staging slot."""
+
+    block: str
+    start_seconds: float
+    end_seconds: float
+    nbytes: int
+    slot: int
+
+
+@dataclass(frozen=True, slots=True)
+class BlockComputed:
+    """One block was computed on `device`."""
+
+    block: str
+    start_seconds: float
+    end_seconds: float
+    device: str
+
+
+@dataclass(frozen=True, slots=True)
+class TokenProduced:
+    """One token came out. `step_seconds` is the time since the one before (the TTFT for the first)."""
+
+    index: int
+    token_id: int
+    text: str
+    time_seconds: float
+    step_seconds: float
+    bytes_moved: int
+    memory_bytes: Mapping[str, int]
+    copies: tuple[CopyFinished, ...] = ()
+    computes: tuple[BlockComputed, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class StageRestarted:
+    """The engine process ended and another took over; `reason` is one sentence."""
+
+    time_seconds: float
+    reason: str
+    replayed_tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class GenerationFinished:
+    """A generation ended, with the reason: length, stop, end_of_text or interrupted."""
+
+    reason: str
+    tokens: int
+    ttft_seconds: float
+    tokens_per_second: float
+    bytes_moved: int
+    peak_bytes: Mapping[str, int]
+
+
+Event = (
+    PlanStarted
+    | IterationFinished
+    | PlanFinished
+    | PlacementChanged
+    | GenerationStarted
+    | TokenProduced
+    | StageRestarted
+    | GenerationFinished
+)
+Observer = Callable[[Event], None]
+
+
+@dataclass(slots=True)
+class Recorder:
+    """Keeps events in order; itself an `Observer`."""
+
+    events: list[Event] = field(default_factory=list)
+
+    def __call__(self, event: Event) -> None:
+        self.events.append(event)

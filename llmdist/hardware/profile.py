@@ -1,0 +1,79 @@
+"""Measured facts of devices and links, with a date: all that the planner knows of a machine.
+
+A device has a memory and may execute; a disk only holds. Rates are what was measured, never nominal,
+unless `source` says ``nominal``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+__all__ = ["Device", "HardwareProfile", "Link"]
+
+
+@dataclass(frozen=True, slots=True)
+class Device:
+    """A memory, and the processor beside it if `kind` is not ``disk``.
+
+    `name`: ``cpu``, ``cuda:0``, ``disk``. `kind`: ``cpu``, ``cuda`` or ``disk``. `memory_bytes`: total;
+    `free_bytes`: free when probed. `bandwidth`: bytes/s at which a decode step reads weights.
+    `flops`: FLOP/s of a large matmul. `overhead_seconds`: fixed price of computing one block once.
+    """
+
+    name: str
+    kind: str
+    memory_bytes: int
+    free_bytes: int
+    bandwidth: float = 0.0
+    flops: float = 0.0
+    overhead_seconds: float = 0.0
+    label: str = ""
+
+    @property
+    def executes(self) -> bool:
+        """Whether blocks can be computed here."""
+        return self.kind != "disk"
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """A path from one device's memory to another's: `bandwidth` in bytes/s, `latency_seconds`."""
+
+    source: str
+    target: str
+    bandwidth: float
+    latency_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class HardwareProfile:
+    """The devices and links of one machine. `source`: ``measured``, ``simulated`` or ``nominal``."""
+
+    machine: str
+    devices: tuple[Device, ...]
+    links: tuple[Link, ...]
+    date: str
+    source: str = "measured"
+
+    def device(self, name: str) -> Device:
+        """Return the device called `name`; KeyError if there is none."""
+        for device in self.devices:
+            if device.name == name:
+                return device
+        raise KeyError(name)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the profile as plain JSON values."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> HardwareProfile:
+        """Return the profile that `to_json` wrote."""
+        return cls(
+            **{
+                **data,
+                "devices": tuple(Device(**device) for device in data["devices"]),
+                "links": tuple(Link(**link) for link in data["links"]),
+            }
+        )

@@ -1,0 +1,139 @@
+"""What a search returns: the placement, what it predicts, and how close it is to the best possible."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from ..errors import PlanError
+from ..units import format_bytes, format_seconds
+from .placement import Placement
+from .problem import PlanningProblem
+
+__all__ = ["HistoryRow", "PlanResult", "Prediction"]
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """Predicted speed and memory of one placement under one workload.
+
+    `peak_bytes` and `weight_bytes` are per device name; `bytes_per_token` are copied each decode step;
+    `block_seconds` and `copy_seconds` are per block in the model's order.
+    """
+
+    tokens_per_second: float
+    tpot_seconds: float
+    ttft_seconds: float
+    peak_bytes: Mapping[str, int]
+    bytes_per_token: int
+    block_seconds: tuple[float, ...]
+    copy_seconds: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class HistoryRow:
+    """One iteration of the search: objective seconds, entropy of the trail in 0..1."""
+
+    iteration: int
+    elapsed_seconds: float
+    best: float
+    mean: float
+    entropy: float
+
+
+@dataclass(frozen=True, slots=True)
+class PlanResult:
+    """A plan. `objective_seconds` and `bound_seconds` are in the objective's unit of seconds."""
+
+    problem: PlanningProblem
+    placement: Placement
+    prediction: Prediction
+    objective_seconds: float
+    bound_seconds: float
+    method: str
+    seed: int
+    iterations: int
+    evaluations: int
+    elapsed_seconds: float
+    history: tuple[HistoryRow, ...] = ()
+    trail: tuple[tuple[float, ...], ...] = ()
+    simulated: bool = False
+
+    @property
+    def gap(self) -> float:
+        """Return how far the plan is at most from the best possible: 0.012 means 1.2 %."""
+        return max(0.0, self.objective_seconds / self.bound_seconds - 1.0)
+
+    @property
+    def bound_tokens_per_second(self) -> float:
+        """Return the tokens/s that no placement can exceed."""
+        return self.prediction.tokens_per_second * self.objective_seconds / self.bound_seconds
+
+    @property
+    def proven_optimal(self) -> bool:
+        """Whether the gap is below 0.01 %."""
+        return self.gap < 1e-4
+
+    def summary(self) -> str:
+        """Return the plan in a few lines of text."""
+        prediction = self.prediction
+        quality = "proven optimal" if self.proven_optimal else f"at most {self.gap:.1%} from the best possible"
+        memory = ", ".join(
+            f"{name} {format_bytes(used)} of {format_bytes(self.problem.cap(name))}"
+            for name, used in prediction.peak_bytes.items()
+        )
+        return "\n".join(
+            [
+                f"{self.placement.count('resident')} blocks resident, {self.placement.count('streamed')} streamed"
+                + (" (simulated machine)" if self.simulated else ""),
+                self.placement.in_words(),
+                f"predicted {prediction.tokens_per_second:.1f} tokens/s "
+                f"({format_seconds(prediction.tpot_seconds)} per token, first after "
+                f"{format_seconds(prediction.ttft_seconds)}); {quality}",
+                f"memory {memory}; {format_bytes(prediction.bytes_per_token)} copied per token",
+            ]
+        )
+
+    def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
+        printer.text("PlanResult(...)" if cycle else self.summary())
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the plan as plain JSON values."""
+        data = {name: getattr(self, name) for name in self.__slots__}
+        data |= {
+            "problem": self.problem.to_json(),
+            "placement": self.placement.to_json(),
+            "prediction": asdict(self.prediction),
+            "history": [asdict(row) for row in self.history],
+        }
+        return data
+
+    def save(self, path: str | Path) -> None:
+        """Write the plan to a JSON file."""
+        Path(path).write_text(json.dumps(self.to_json(), indent=1) + "\n", encoding="utf-8")
+
+    @classmethod
+    def load(cls, path: str | Path) -> PlanResult:
+        """Return the plan that `save` wrote; PlanError when the file is missing or malformed."""
+        try:
+            data = json.loads(Path(path).read_text(encoding="utf-8"))
+            prediction = {**data["prediction"]}
+            for name in ("block_seconds", "copy_seconds"):
+                prediction[name] = tuple(prediction[name])
+            return cls(
+                **{
+                    **data,
+                    "problem": PlanningProblem.from_json(data["problem"]),
+                    "placement": Placement.from_json(data["placement"]),
+                    "prediction": Prediction(**prediction),
+                    "history": tuple(HistoryRow(**row) for row in data["history"]),
+                    "trail": tuple(tuple(row) for row in data["trail"]),
+                }
+            )
+        except OSError as error:
+            raise PlanError(f"The plan file {path} cannot be read: {error.strerror}.") from error
+        except (json.JSONDecodeError, KeyError, TypeError, AttributeError) as error:
+            raise PlanError(f"The file {path} is not a plan that llmdist saved: {error}.") from error
