@@ -100,7 +100,7 @@ class PlanningProblem:
             for execute in self.devices
             if execute.executes
             for home in self.devices
-            if home.name == execute.name or self.link(home.name, execute.name)
+            if home.name == execute.name or (home.kind != "cuda" and self.link(home.name, execute.name))
             for precision in self.precisions
         )
 

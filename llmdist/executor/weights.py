@@ -1,0 +1,110 @@
+"""One block's weights in one contiguous buffer, filled from the file without a second copy.
+
+Files are read with `readinto`, never mapped, so what is held in memory is what was allocated. A tensor
+whose stored type differs from the wanted one passes through a bounce buffer of 4 MiB.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from ..errors import ModelError
+from ..model.checkpoint import TensorEntry
+
+__all__ = ["TORCH_DTYPES", "BlockLayout", "fill", "read_rows"]
+
+TORCH_DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+_ALIGNMENT = 64
+_BOUNCE_BYTES = 4 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class BlockLayout:
+    """Where each tensor of a block lies in its buffer. `dtype` is the type it is computed in."""
+
+    entries: Mapping[str, TensorEntry]
+    offsets: Mapping[str, int]
+    nbytes: int
+    dtype: torch.dtype
+
+    @classmethod
+    def of(cls, entries: Mapping[str, TensorEntry], dtype: torch.dtype) -> BlockLayout:
+        """Return the layout of `entries` at `dtype`, each tensor aligned to 64 bytes."""
+        offsets, end = {}, 0
+        for name, entry in entries.items():
+            offsets[name] = end
+            count = 1
+            for size in entry.shape:
+                count *= size
+            end += -(-count * dtype.itemsize // _ALIGNMENT) * _ALIGNMENT
+        return cls(dict(entries), offsets, end, dtype)
+
+    def views(self, buffer: Tensor) -> dict[str, Tensor]:
+        """Return the tensors as views of `buffer` (uint8, at least `nbytes`)."""
+        return {
+            name: _slice(buffer, self.offsets[name], entry, self.dtype) for name, entry in self.entries.items()
+        }
+
+
+def _slice(buffer: Tensor, offset: int, entry: TensorEntry, dtype: torch.dtype) -> Tensor:
+    count = 1
+    for size in entry.shape:
+        count *= size
+    return buffer[offset : offset + count * dtype.itemsize].view(dtype).view(entry.shape)
+
+
+def _read_exactly(path: Path, offset: int, target: memoryview) -> None:
+    try:
+        with open(path, "rb", buffering=0) as file:
+            file.seek(offset)
+            done = 0
+            while done < len(target):
+                count = file.readinto(target[done:])
+                if not count:
+                    raise ModelError(
+                        f"Reading {len(target)} bytes at {offset} of {path} gave only {done}: the file was "
+                        "cut short or replaced since it was opened; restore it and load the model again."
+                    )
+                done += count
+    except OSError as error:
+        raise ModelError(
+            f"The weights in {path} can no longer be read ({error.strerror}); "
+            "restore the file and load the model again."
+        ) from error
+
+
+def fill(layout: BlockLayout, buffer: Tensor) -> int:
+    """Read a block's weights into `buffer` (uint8, CPU) and return the bytes read from the file."""
+    for name, view in layout.views(buffer).items():
+        entry = layout.entries[name]
+        if entry.dtype == layout.dtype:
+            _read_exactly(entry.path, entry.offset, memoryview(view.view(-1).view(torch.uint8).numpy()))
+        else:
+            _convert(entry, view)
+    return sum(entry.nbytes for entry in layout.entries.values())
+
+
+def _convert(entry: TensorEntry, view: Tensor) -> None:
+    flat, size = view.view(-1), entry.dtype.itemsize
+    step = _BOUNCE_BYTES // size
+    bounce = torch.empty(min(step, flat.numel()), dtype=entry.dtype)
+    for start in range(0, flat.numel(), step):
+        part = bounce[: min(step, flat.numel() - start)]
+        _read_exactly(entry.path, entry.offset + start * size, memoryview(part.view(torch.uint8).numpy()))
+        flat[start : start + part.numel()].copy_(part)
+
+
+def read_rows(entry: TensorEntry, rows: Tensor, dtype: torch.dtype) -> Tensor:
+    """Return `entry[rows]` with shape (*rows.shape, columns) at `dtype`, reading only those rows."""
+    columns = entry.shape[1]
+    nbytes = columns * entry.dtype.itemsize
+    unique, inverse = torch.unique(rows, return_inverse=True)
+    table = torch.empty(len(unique), columns, dtype=entry.dtype)
+    for i, row in enumerate(unique.tolist()):
+        _read_exactly(entry.path, entry.offset + row * nbytes, memoryview(table[i].view(torch.uint8).numpy()))
+    return table.to(dtype)[inverse]

@@ -1,0 +1,122 @@
+"""From a model, a machine and a person's limits to a planning problem."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from ..errors import PlanError
+from ..hardware.profile import HardwareProfile
+from ..model.blocks import BYTES_PER_PARAMETER, EXECUTABLE_PRECISIONS, ModelProfile
+from ..units import parse_size
+from .placement import Assignment
+from .problem import PlanningProblem, Workload
+
+__all__ = ["DEFAULT_CONTEXT", "build_problem"]
+
+DEFAULT_CONTEXT = 2048
+_FREE_MEMORY_SHARE = 0.8  # of what is free, when no cap is given
+_PREFILL_TOKENS = 256
+
+
+def build_problem(
+    profile: ModelProfile,
+    hardware: HardwareProfile,
+    *,
+    vram: int | str | None = None,
+    ram: int | str | None = None,
+    disk: bool = True,
+    precision: str | Sequence[str] | None = None,
+    context: int | None = None,
+    batch: int = 1,
+    objective: str = "latency",
+    locks: Mapping[str, Assignment] | None = None,
+) -> PlanningProblem:
+    """Return the problem of placing `profile` on `hardware` under the given limits.
+
+    Raises
+    ------
+    UnitError : a size cannot be read. PlanError : a limit does not suit the model or this version.
+    """
+    if batch != 1:
+        raise PlanError(f"A batch of {batch} was asked: this version runs one sequence at a time; use batch=1.")
+    caps: dict[str, int] = {}
+    for device in hardware.devices:
+        asked = ram if device.kind == "cpu" else vram if device.kind == "cuda" else None
+        if asked is not None:
+            caps[device.name] = parse_size(asked)
+        elif device.kind == "cpu":
+            caps[device.name] = int(device.free_bytes * _FREE_MEMORY_SHARE)
+    _check_memory(hardware, caps, vram)
+    chosen = _precision(profile, precision)
+    tokens = _context(profile, context)
+    devices = tuple(d for d in hardware.devices if disk or d.kind != "disk")
+    names = {d.name for d in devices}
+    new_tokens = min(128, max(1, tokens // 2))
+    return PlanningProblem(
+        blocks=profile.blocks,
+        devices=devices,
+        links=tuple(k for k in hardware.links if {k.source, k.target} <= names),
+        hidden_size=profile.hidden_size,
+        workload=Workload(batch, tokens - new_tokens, new_tokens, kv_precision=chosen),
+        caps=caps,
+        precisions=(chosen,),
+        workspace_bytes=_workspace_bytes(profile, tokens),
+        objective=objective,
+        locks=dict(locks or {}),
+    )
+
+
+def _check_memory(hardware: HardwareProfile, caps: Mapping[str, int], vram: int | str | None) -> None:
+    if vram is not None:
+        parse_size(vram)
+        if not any(d.kind == "cuda" for d in hardware.devices):
+            warnings.warn(
+                f"A GPU limit of {vram} was given, but this machine has no CUDA GPU: the plan uses the CPU; "
+                "limit its memory with ram (--ram).",
+                stacklevel=4,
+            )
+
+
+def _precision(profile: ModelProfile, precision: str | Sequence[str] | None) -> str:
+    names = [profile.precision] if precision is None else precision
+    names = [name.strip() for name in names.split(",")] if isinstance(names, str) else list(names)
+    unknown = [name for name in names if name not in BYTES_PER_PARAMETER]
+    if unknown:
+        raise PlanError(f"Unknown precision {', '.join(unknown)}: known are {', '.join(BYTES_PER_PARAMETER)}.")
+    usable = [name for name in names if name in EXECUTABLE_PRECISIONS]
+    if not usable or len(names) > 1:
+        raise PlanError(
+            f"Precision {','.join(names)} was asked: this version executes one of "
+            f"{', '.join(EXECUTABLE_PRECISIONS)} for the whole model; the checkpoint is in {profile.precision}."
+        )
+    return usable[0]
+
+
+def _context(profile: ModelProfile, context: int | None) -> int:
+    if context is None:
+        return min(profile.max_context, DEFAULT_CONTEXT)
+    if not 2 <= context <= profile.max_context:
+        raise PlanError(
+            f"A context of {context} tokens was asked, but {profile.name} was trained for "
+            f"2 to {profile.max_context}: choose a context in that range."
+        )
+    return context
+
+
+def _workspace_bytes(profile: ModelProfile, context: int) -> int:
+    """Return the activations of one prefill chunk, float32 at worst, and the logits."""
+    tokens = min(_PREFILL_TOKENS, context)
+    widest = max((b.parameters // profile.hidden_size for b in profile.blocks if b.kind == "mlp"), default=0)
+    return int(
+        4 * tokens * (widest + 6 * profile.hidden_size)  # gate, up, down and the residual stream
+        + 4 * tokens * context  # the causal mask
+        + 8 * profile.vocab_size  # logits twice
+    )
+
+
+def shrunk(problem: PlanningProblem, share: float) -> PlanningProblem:
+    """Return the problem with every memory cap of an exec device times `share`."""
+    caps = {d.name: int(problem.cap(d.name) * share) for d in problem.devices if d.executes}
+    return replace(problem, caps={**problem.caps, **caps})

@@ -1,0 +1,115 @@
+"""The driver's side: one or more stages, and what to do when one dies.
+
+The driver holds the tokens. A stage that died is started again, its tokens are replayed in one prefill,
+and the request that failed is answered by the new stage: no token is lost.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+from ..errors import LlmdistError, StageError
+from ..planner.placement import Placement
+from .local import ChildStage, InlineStage, Stage, StageDied
+from .messages import Apply, Failed, Forward, Load, Message, Reply, Stepped
+
+__all__ = ["Chain"]
+
+MAX_RESTARTS = 3
+
+
+class Chain:
+    """A chain of one stage.
+
+    Parameters
+    ----------
+    load : what a fresh stage is told first.
+    isolate : child process (True) or inline worker (False).
+    on_restart : called with (reason, memory was the cause); returns the placement to go on with.
+    """
+
+    def __init__(
+        self, load: Load, isolate: bool, on_restart: Callable[[str, bool], Placement | None] | None = None
+    ) -> None:
+        self._load, self._isolate, self._on_restart = load, isolate, on_restart
+        self._stage: Stage | None = None
+        self.restarts = 0
+        self._start()
+
+    def _start(self) -> None:
+        self._stage = ChildStage() if self._isolate else InlineStage()
+        try:
+            self._checked(self._stage.request(self._load))
+        except BaseException:
+            self.close()
+            raise
+
+    @property
+    def pid(self) -> int | None:
+        """Return the process id of the engine, None when inline."""
+        return getattr(self._stage, "pid", None)
+
+    @staticmethod
+    def _checked(reply: Reply) -> Reply:
+        if isinstance(reply, Failed):
+            if reply.kind == "user":
+                raise LlmdistError(reply.reason)
+            if reply.kind == "memory":
+                raise StageDied(f"the engine ran out of memory ({reply.reason})", killed=True)
+            raise StageError(f"The engine failed with a fault of its own; please report it:\n{reply.reason}")
+        return reply
+
+    def apply(self, placement: Placement) -> None:
+        """Move to `placement`; what a restarted stage is told changes too."""
+        self._load = replace(self._load, placement=placement)
+        self._guarded(Apply(placement), history=())
+
+    def forward(self, tokens: tuple[int, ...], start: int, greedy: bool, history: tuple[int, ...]) -> Stepped:
+        """Run `tokens` from `start`; `history` are the tokens before `start`, replayed after a death."""
+        reply = self._guarded(Forward(tokens, start, greedy), history)
+        assert isinstance(reply, Stepped)
+        return reply
+
+    def _guarded(self, message: Message, history: tuple[int, ...]) -> Reply:
+        failure: StageDied | None = None
+        for _ in range(MAX_RESTARTS + 1):
+            try:
+                if failure is not None:
+                    self._restart(failure, history)
+                if self._stage is None:
+                    self._start()
+                    self._replay(history)
+                assert self._stage is not None
+                return self._checked(self._stage.request(message))
+            except StageDied as died:
+                failure = died
+            except KeyboardInterrupt:
+                self.close()
+                raise
+        self.close()
+        raise StageError(
+            f"Generation stopped: {failure}, {MAX_RESTARTS} times in a row; the text so far is kept. "
+            "Plan again with a smaller cap, for example half of it, and generate again."
+        ) from failure
+
+    def _restart(self, failure: StageDied, history: tuple[int, ...]) -> None:
+        self.close()
+        self.restarts += 1
+        if self._on_restart is not None:
+            memory = failure.killed and (self.restarts > 1 or "memory (" in str(failure))
+            placement = self._on_restart(str(failure), memory)
+            if placement is not None:
+                self._load = replace(self._load, placement=placement)
+        self._start()
+        self._replay(history)
+
+    def _replay(self, history: tuple[int, ...]) -> None:
+        if history and self._stage is not None:
+            self._checked(self._stage.request(Forward(history, 0, greedy=True)))
+
+    def close(self) -> None:
+        """End the stage and return its memory."""
+        if self._stage is not None:
+            self._stage.close()
+            self._stage = None

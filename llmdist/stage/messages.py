@@ -1,0 +1,78 @@
+"""What the driver and a stage say to each other: small frozen records, one reply per request."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from ..events import BlockComputed, CopyFinished
+from ..planner.placement import Placement
+
+__all__ = ["Applied", "Apply", "Failed", "Forward", "Load", "Loaded", "Message", "Reply", "Stepped"]
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """Open the checkpoint in `folder` and bring it into `placement`."""
+
+    folder: str
+    placement: Placement
+    context: int
+    batch: int
+    slots: int
+    streaming: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Apply:
+    """Move to another placement between two passes; the KV cache stays."""
+
+    placement: Placement
+
+
+@dataclass(frozen=True, slots=True)
+class Forward:
+    """Run `tokens` from position `start`. With `greedy` only the best token id comes back."""
+
+    tokens: tuple[int, ...]
+    start: int
+    greedy: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """The checkpoint is in place. `memory_bytes`: used above the empty process, per device."""
+
+    memory_bytes: Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """The new placement is in force."""
+
+    memory_bytes: Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Stepped:
+    """One pass is done: `token_id` when greedy, else float32 `logits` as bytes."""
+
+    token_id: int | None
+    logits: bytes | None
+    bytes_moved: int
+    memory_bytes: Mapping[str, int]
+    peak_bytes: Mapping[str, int]
+    copies: tuple[CopyFinished, ...]
+    computes: tuple[BlockComputed, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """The request failed. `kind`: ``user`` (one clear sentence), ``memory`` or ``bug`` (a traceback)."""
+
+    kind: str
+    reason: str
+
+
+Message = Load | Apply | Forward
+Reply = Loaded | Applied | Stepped | Failed

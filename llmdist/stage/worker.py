@@ -1,0 +1,111 @@
+"""The worker of a stage: owns weights, KV cache and executor, and answers messages.
+
+It runs in a child process, inline, or behind an actor; it never knows which. Failures become replies.
+"""
+
+from __future__ import annotations
+
+import sys
+import traceback
+from pathlib import Path
+
+import psutil
+import torch
+
+from ..errors import LlmdistError
+from ..executor import Executor
+from ..model.checkpoint import Checkpoint
+from .messages import Applied, Apply, Failed, Forward, Load, Loaded, Message, Reply, Stepped
+
+__all__ = ["Worker"]
+
+
+def _resident_bytes() -> int:
+    return int(psutil.Process().memory_info().rss)
+
+
+def _peak_resident_bytes() -> int:
+    try:
+        for line in Path("/proc/self/status").read_text().splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) * 1024
+    except OSError:
+        pass
+    return _resident_bytes()
+
+
+class Worker:
+    """Answers one message after the other; `handle` never raises."""
+
+    def __init__(self) -> None:
+        self._executor: Executor | None = None
+        warm = torch.ones(8, 64, dtype=torch.bfloat16)
+        torch.nn.functional.linear(warm, warm)  # the libraries' own pools belong to the base
+        self._base = _resident_bytes()
+        self._peak: dict[str, int] = {}
+
+    def handle(self, message: Message) -> Reply:
+        """Return the reply to `message`."""
+        try:
+            if isinstance(message, Load):
+                return self._load(message)
+            if isinstance(message, Apply):
+                return self._apply(message)
+            return self._forward(message)
+        except LlmdistError as error:
+            return Failed("user", str(error))
+        except MemoryError:
+            return Failed("memory", "the engine could not allocate memory")
+        except RuntimeError as error:
+            text = str(error)
+            if "allocate memory" in text or "out of memory" in text.lower():
+                return Failed("memory", text.splitlines()[0])
+            return Failed("bug", traceback.format_exc())
+        except Exception:
+            return Failed("bug", traceback.format_exc())
+
+    def _load(self, message: Load) -> Loaded:
+        self.close()
+        checkpoint = Checkpoint.open(Path(message.folder))
+        self._executor = Executor(
+            checkpoint, message.placement, message.context, message.batch, message.slots, message.streaming
+        )
+        return Loaded(self.memory())
+
+    def _apply(self, message: Apply) -> Applied:
+        assert self._executor is not None, "Apply before Load"
+        self._executor.apply(message.placement)
+        return Applied(self.memory())
+
+    def _forward(self, message: Forward) -> Stepped:
+        assert self._executor is not None, "Forward before Load"
+        done = self._executor.forward(torch.tensor([message.tokens]), message.start)
+        logits = done.logits[0].float().cpu()
+        return Stepped(
+            token_id=int(logits.argmax()) if message.greedy else None,
+            logits=None if message.greedy else logits.numpy().tobytes(),
+            bytes_moved=done.bytes_moved,
+            memory_bytes=self.memory(),
+            peak_bytes=self._peak_bytes(),
+            copies=done.copies,
+            computes=done.computes,
+        )
+
+    def memory(self) -> dict[str, int]:
+        """Return the bytes used now per device; ``cpu`` counts above the empty process."""
+        used = {"cpu": max(0, _resident_bytes() - self._base)}
+        for i in range(torch.cuda.device_count()):
+            used[f"cuda:{i}"] = torch.cuda.memory_reserved(i)
+        return used
+
+    def _peak_bytes(self) -> dict[str, int]:
+        peak = {"cpu": max(0, _peak_resident_bytes() - self._base) if sys.platform == "linux" else 0}
+        for name, used in self.memory().items():
+            self._peak[name] = max(self._peak.get(name, 0), used, peak.get(name, 0))
+        return dict(self._peak)
+
+    def close(self) -> None:
+        """Free the weights."""
+        if self._executor is not None:
+            self._executor.close()
+            self._executor = None

@@ -1,0 +1,156 @@
+"""Pictures of a generation: speed per token, memory against its cap, milliseconds per block."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from html import escape
+
+from llmdist.events import (
+    BlockComputed,
+    CopyFinished,
+    Event,
+    GenerationFinished,
+    GenerationStarted,
+    StageRestarted,
+    TokenProduced,
+)
+from llmdist.units import format_bytes, format_seconds
+
+from .planning import LEFT, RIGHT, SPAN, block_axis, memory_bars
+from .svg import Canvas, image, line_path, nice_ticks
+from .theme import COMPUTE, COPY, HTML_STYLE
+
+__all__ = ["block_time_svg", "generation_html", "memory_svg", "speed_svg"]
+
+
+def speed_svg(tokens: Sequence[TokenProduced], predicted: float) -> str:
+    """Return tokens/s over tokens after the first, with the prediction as a dashed line."""
+    canvas = Canvas(250, "Speed over tokens")
+    canvas.text(16, 24, "Speed: tokens/s over tokens (after the first)", "ink b")
+    top, under, right = 52, 202, RIGHT - 120
+    steps = [token for token in tokens[1:] if token.step_seconds > 0]
+    if not steps:
+        canvas.text(LEFT, 120, "Fewer than two tokens: no speed to draw.", "soft")
+        return canvas.render()
+    speeds = [1 / token.step_seconds for token in steps]
+    usual = sorted(speeds)[int(0.95 * (len(speeds) - 1))]  # one lucky step must not flatten the rest
+    ticks = nice_ticks(0.0, 1.1 * max(usual, predicted), 5)
+    first, last = steps[0].index, max(steps[-1].index, steps[0].index + 1)
+
+    def x_of(index: float) -> float:
+        return LEFT + (right - LEFT) * (index - first) / (last - first)
+
+    def y_of(value: float) -> float:
+        return under - (under - top) * min(value, ticks[-1]) / ticks[-1]
+
+    canvas.y_axis(ticks, y_of, LEFT, right)
+    canvas.text(LEFT - 8, top - 12, "tokens/s", "soft", "end")
+    for tick in nice_ticks(first, last, 6):
+        if first <= tick <= last and tick == int(tick):
+            canvas.text(x_of(tick), under + 20, f"{tick:g}", "soft", "middle")
+    canvas.text((LEFT + right) / 2, under + 40, "token", "soft", "middle")
+    path = line_path([x_of(token.index) for token in steps], [y_of(speed) for speed in speeds])
+    canvas.add(f'<path class="best" fill="none" stroke-width="2" d="{path}"/>')
+    mean = len(steps) / sum(token.step_seconds for token in steps)
+    labels = [(y_of(mean), f"mean {mean:.3g}", "bestt b")]
+    if predicted > 0:
+        y = y_of(predicted)
+        canvas.line(LEFT, y, right, y, "bound", 'stroke-width="2" stroke-dasharray="7 4"')
+        labels.append((y, f"predicted {predicted:.3g}", "boundt b"))
+    previous = -100.0
+    for y, words, kind in sorted(labels):
+        previous = max(y + 4, previous + 17)
+        canvas.text(right + 8, previous, words, kind)
+    return canvas.render()
+
+
+def memory_svg(tokens: Sequence[TokenProduced], started: GenerationStarted | None) -> str:
+    """Return the peak memory per device over the generation, against its cap."""
+    peak: dict[str, int] = {}
+    for token in tokens:
+        for name, size in token.memory_bytes.items():
+            peak[name] = max(size, peak.get(name, 0))
+    canvas = Canvas(50 + 30 * max(1, len(peak)), "Memory peak per device against its cap")
+    canvas.text(16, 24, "Measured memory peak", "ink b")
+    memory_bars(canvas, 40, peak, started.cap_bytes if started else {})
+    return canvas.render()
+
+
+def block_time_svg(token: TokenProduced) -> str:
+    """Return milliseconds per block of one token: copy beside compute."""
+    names = list(dict.fromkeys([e.block for e in token.computes] + [e.block for e in token.copies]))
+    canvas = Canvas(280, "Milliseconds per block of the last token")
+    canvas.text(16, 24, f"Milliseconds per block, token {token.index}", "ink b")
+    compute, copy = _milliseconds(token.computes), _milliseconds(token.copies)
+    canvas.legend(
+        LEFT, 46,
+        [(COMPUTE, f"compute ({sum(compute.values()):.3g} ms)"),
+         (COPY, f"copy ({sum(copy.values()):.3g} ms, may run while others compute)")],
+    )  # fmt: skip
+    if not names:
+        canvas.text(LEFT, 140, "No block times were recorded for this token.", "soft")
+        return canvas.render()
+    top, under = 66, 228
+    ticks = nice_ticks(0.0, max([*compute.values(), *copy.values(), 1e-6]), 5)
+
+    def height(value: float) -> float:
+        return (under - top) * value / ticks[-1]
+
+    canvas.y_axis(ticks, lambda tick: under - height(tick), LEFT, RIGHT)
+    canvas.text(LEFT - 8, top - 10, "ms", "soft", "end")
+    width = SPAN / len(names)
+    for colour, times, shift in ((COMPUTE, compute, 0.05), (COPY, copy, 0.5)):
+        path = "".join(
+            f"M{LEFT + width * (i + shift):.1f} {under}v-{height(times[name]):.1f}"
+            f"h{0.45 * width:.1f}v{height(times[name]):.1f}z"
+            for i, name in enumerate(names)
+            if times.get(name, 0) > 0
+        )
+        canvas.add(f'<path fill="{colour}" d="{path}"/>')
+    block_axis(canvas, names, under)
+    return canvas.render()
+
+
+def _milliseconds(spans: Sequence[CopyFinished | BlockComputed]) -> dict[str, float]:
+    total: dict[str, float] = {}
+    for span in spans:
+        seconds = span.end_seconds - span.start_seconds
+        total[span.block] = total.get(span.block, 0.0) + 1e3 * max(0.0, seconds)
+    return total
+
+
+def generation_html(text: str, events: Sequence[Event], predicted: float = 0.0) -> str:
+    """Return the static view of a generation: text, facts, speed, memory, milliseconds per block.
+
+    `predicted` tokens/s is used where the events carry no prediction.
+    """
+    started = next((e for e in reversed(events) if isinstance(e, GenerationStarted)), None)
+    ended = next((e for e in reversed(events) if isinstance(e, GenerationFinished)), None)
+    tokens = [event for event in events if isinstance(event, TokenProduced)]
+    goal = (started.predicted_tokens_per_second if started else 0.0) or predicted
+    quote = (
+        '<div style="white-space:pre-wrap;overflow-wrap:anywhere;padding:8px 12px;margin:4px 0;'
+        f'border-left:4px solid #0072B2">{escape(text)}</div>'
+    )
+    parts = [quote, f"<div>{_facts(ended, goal, len(tokens))}</div>"]
+    for event in events:
+        if isinstance(event, StageRestarted):
+            parts.append(f"<div>The engine was restarted: {escape(event.reason)}</div>")
+    if tokens:
+        parts.append(image(speed_svg(tokens, goal), "Tokens per second over tokens."))
+        parts.append(image(memory_svg(tokens, started), "Memory per device against its cap."))
+        timed = next((t for t in reversed(tokens) if t.computes or t.copies), None)
+        if timed:
+            parts.append(image(block_time_svg(timed), "Milliseconds per block of the last token."))
+    return f'<div style="{HTML_STYLE}">{"".join(parts)}</div>'
+
+
+def _facts(ended: GenerationFinished | None, predicted: float, tokens: int) -> str:
+    if ended is None:
+        return f"{tokens} tokens, not finished."
+    goal = f" (predicted {predicted:.3g})" if predicted > 0 else ""
+    return (
+        f"<b>{ended.tokens_per_second:.3g} tokens/s</b>{goal}; {ended.tokens} tokens, first after "
+        f"{format_seconds(ended.ttft_seconds)}; {format_bytes(ended.bytes_moved)} copied; "
+        f"ended by {escape(ended.reason.replace('_', ' '))}."
+    )
