@@ -1,0 +1,13 @@
+"""Pictures of plans and generations: static views are functions of events, live ones follow them.
+
+Importing this package does not import IPython; `llmdist_widgets.live` does.
+"""
+
+from .generation import block_time_svg, generation_html, memory_svg, speed_svg
+from .planning import convergence_svg, pheromone_svg, placement_svg, plan_html
+from .report import report_html, write_report
+
+__all__ = [
+    "block_time_svg", "convergence_svg", "generation_html", "memory_svg", "pheromone_svg",
+    "placement_svg", "plan_html", "report_html", "speed_svg", "write_report",
+]  # fmt: skip

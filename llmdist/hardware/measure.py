@@ -1,0 +1,272 @@
+"""How fast the machine is: memory, matmul, disk and copies, timed in a few seconds and kept in a cache."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.nn import functional
+
+from .probe import cpu_label, existing_folder, probe_devices
+from .profile import Device, HardwareProfile, Link
+
+__all__ = ["cache_file", "hardware_profile", "measure"]
+
+Progress = Callable[[str, float], None]
+MIB = 1 << 20
+READ_BYTES = 4 * MIB
+CACHE_VERSION = 1
+
+
+def hardware_profile(
+    folder: Path | str | None = None, refresh: bool = False, progress: Progress | None = None
+) -> HardwareProfile:
+    """Return the machine's profile: from the cache with fresh memory figures, or measured anew.
+
+    Parameters
+    ----------
+    folder : where the model rests; its disk is the one that is timed.
+    refresh : measure even if a cached profile fits.
+    progress : called with (what is measured, fraction done); not called when the cache serves.
+    """
+    place = existing_folder(Path(folder) if folder is not None else None)
+    key = _cache_key(place)
+    if not refresh:
+        cached = _load(key)
+        if cached is not None:
+            return _with_memory_of(cached, probe_devices(place))
+    profile = measure(place, progress)
+    _store(key, profile)
+    return profile
+
+
+def measure(
+    folder: Path | str | None = None, progress: Progress | None = None, seconds: float = 6.0,
+    matrix_bytes: int = 64 * MIB, file_bytes: int = 256 * MIB,
+) -> HardwareProfile:  # fmt: skip
+    """Time this machine and return its profile.
+
+    Parameters
+    ----------
+    folder : whose disk is timed; a temporary file is written there and removed.
+    progress : called with (what is measured, fraction done).
+    seconds : aimed at for the whole; each part may pass its share by one repetition.
+    matrix_bytes, file_bytes : sizes of one matrix and of the file; smaller ones fit into caches.
+    """
+    place = existing_folder(Path(folder) if folder is not None else None)
+    say = progress or (lambda what, fraction: None)
+    probed = probe_devices(place)
+    share = seconds / (3 + 4 * (len(probed) - 2) + 1)
+    executing = [device for device in probed if device.executes]
+    devices: list[Device] = []
+    for number, device in enumerate(executing):
+        say(f"{device.name}: memory and matmul", number / (len(probed) + 1))
+        devices.append(_timed_device(device, matrix_bytes, share))
+    say("disk: reading", len(executing) / (len(probed) + 1))
+    disk_rate, disk_latency, cached = _time_disk(place, file_bytes)
+    disk = next(device for device in probed if device.kind == "disk")
+    note = f"{disk.label} (page cache)" if cached else disk.label
+    devices.append(replace(disk, bandwidth=disk_rate, label=note))
+    links = [Link("disk", "cpu", disk_rate, disk_latency)]
+    for device in executing:
+        if device.kind == "cuda":
+            say(f"{device.name}: copies", (len(probed) - 0.5) / (len(probed) + 1))
+            links += _cuda_links(device.name, links[0], matrix_bytes, share)
+    say("done", 1.0)
+    return HardwareProfile(platform.node(), tuple(devices), tuple(links), date.today().isoformat())
+
+
+def cache_file(key: dict[str, Any]) -> Path:
+    """Return where the profile with this key is kept."""
+    named = os.environ.get("LLMDIST_CACHE")
+    local = os.environ.get("LOCALAPPDATA") if sys.platform == "win32" else None
+    if named:
+        root = Path(named).expanduser()
+    else:
+        root = Path(local) / "llmdist" if local else Path.home() / ".cache" / "llmdist"
+    return root / f"hardware-disk{key['disk']}.json"
+
+
+def _timed_device(device: Device, matrix_bytes: int, seconds: float) -> Device:
+    target = torch.device(device.name)
+    return replace(
+        device,
+        bandwidth=_gemv_rate(target, matrix_bytes, seconds),
+        flops=_matmul_rate(target, matrix_bytes, seconds),
+        overhead_seconds=_block_overhead(target, seconds / 4),
+    )
+
+
+def _median_seconds(step: Callable[[], object], target: torch.device, seconds: float) -> float:
+    """Return the median duration of `step` after one warm-up; at least three repetitions."""
+    step()
+    _wait(target)
+    times: list[float] = []
+    end = time.perf_counter() + seconds
+    while len(times) < 3 or time.perf_counter() < end:
+        start = time.perf_counter()
+        step()
+        _wait(target)
+        times.append(time.perf_counter() - start)
+    return statistics.median(times)
+
+
+def _wait(target: torch.device) -> None:
+    if target.type == "cuda":
+        torch.cuda.synchronize(target)
+
+
+def _gemv_rate(target: torch.device, matrix_bytes: int, seconds: float) -> float:
+    """Return bytes/s of bf16 matrix times vector over four matrices in turn, as a decode step reads them."""
+    columns = 4096
+    rows = max(1, matrix_bytes // (2 * columns))
+    matrices = [torch.full((rows, columns), 0.01, dtype=torch.bfloat16, device=target) for _ in range(4)]
+    x = torch.ones(1, columns, dtype=torch.bfloat16, device=target)
+
+    def step() -> None:
+        for matrix in matrices:
+            functional.linear(x, matrix)
+
+    with torch.inference_mode():
+        return 4 * rows * columns * 2 / _median_seconds(step, target, seconds)
+
+
+def _matmul_rate(target: torch.device, matrix_bytes: int, seconds: float) -> float:
+    """Return FLOP/s of a bf16 matmul with many tokens, as prefill does."""
+    largest = 4096 if target.type == "cuda" else 1024
+    size = min(largest, max(16, int((matrix_bytes / 2) ** 0.5)))
+    a = torch.full((size, size), 0.01, dtype=torch.bfloat16, device=target)
+    with torch.inference_mode():
+        return 2.0 * size**3 / _median_seconds(lambda: a @ a, target, seconds)
+
+
+def _block_overhead(target: torch.device, seconds: float) -> float:
+    """Return the seconds of a block so small that only the fixed price of its operators remains."""
+    hidden = 64
+    weight = torch.full((hidden, hidden), 0.01, dtype=torch.bfloat16, device=target)
+    x = torch.ones(1, hidden, dtype=torch.bfloat16, device=target)
+    keys = torch.ones(1, 4, 8, 16, dtype=torch.bfloat16, device=target)
+
+    def step() -> torch.Tensor:
+        normed = x * torch.rsqrt(x.pow(2).mean(-1, keepdim=True) + 1e-6)
+        query = functional.linear(normed, weight).view(1, 4, 1, 16)
+        attended = functional.scaled_dot_product_attention(query, keys, keys)
+        y = x + functional.linear(attended.reshape(1, hidden), weight)
+        return y + functional.linear(functional.silu(y) * y, weight)
+
+    with torch.inference_mode():
+        return _median_seconds(step, target, seconds)
+
+
+def _time_disk(folder: Path, file_bytes: int) -> tuple[float, float, bool]:
+    """Return bytes/s and latency of sequential reads, and whether they came from the page cache."""
+    with _temporary_file(folder, file_bytes) as (path, size):
+        dropped = _drop_from_page_cache(path)
+        buffer = memoryview(bytearray(min(READ_BYTES, size)))
+        waits: list[float] = []
+        with path.open("rb", buffering=0) as file:
+            start = time.perf_counter()
+            while file.readinto(buffer):
+                pass
+            rate = size / max(time.perf_counter() - start, 1e-9)
+            dropped = _drop_from_page_cache(path) and dropped
+            for number in range(8):
+                file.seek(number * (size // 8) // 4096 * 4096)
+                start = time.perf_counter()
+                file.readinto(buffer[:4096])
+                waits.append(time.perf_counter() - start)
+        return rate, statistics.median(waits), not dropped
+
+
+@contextmanager
+def _temporary_file(folder: Path, nbytes: int) -> Iterator[tuple[Path, int]]:
+    """Write random bytes into a file in `folder` (the system's own if not writable) and remove it after."""
+    place = folder if os.access(folder, os.W_OK) else Path(tempfile.gettempdir())
+    handle, name = tempfile.mkstemp(prefix="llmdist-measure-", dir=place)
+    path, piece = Path(name), os.urandom(min(READ_BYTES, nbytes))
+    try:
+        with os.fdopen(handle, "wb", buffering=0) as file:
+            for _ in range(max(1, nbytes // len(piece))):
+                file.write(piece)
+            os.fsync(file.fileno())
+        yield path, path.stat().st_size
+    finally:
+        path.unlink(missing_ok=True)
+
+
+def _drop_from_page_cache(path: Path) -> bool:
+    """Ask the system to forget the file's pages; False where that cannot be asked (Windows, macOS)."""
+    if not hasattr(os, "posix_fadvise"):
+        return False
+    with path.open("rb") as file:
+        os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+    return True
+
+
+def _cuda_links(name: str, disk: Link, nbytes: int, seconds: float) -> list[Link]:
+    """Return the links host to device, device to host and disk to device of one CUDA device."""
+    target = torch.device(name)
+    host = torch.empty(nbytes, dtype=torch.uint8, pin_memory=True)
+    there = torch.empty(nbytes, dtype=torch.uint8, device=target)
+    latency = _median_seconds(lambda: there[:4].copy_(host[:4], non_blocking=True), target, seconds / 4)
+    down = nbytes / _median_seconds(lambda: there.copy_(host, non_blocking=True), target, seconds)
+    up = nbytes / _median_seconds(lambda: host.copy_(there, non_blocking=True), target, seconds)
+    return [
+        Link("cpu", name, down, latency),
+        Link(name, "cpu", up, latency),
+        Link("disk", name, min(disk.bandwidth, down), disk.latency_seconds + latency),
+    ]
+
+
+def _cache_key(folder: Path) -> dict[str, Any]:
+    gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
+    return {
+        "version": CACHE_VERSION,
+        "machine": platform.node(),
+        "cpu": cpu_label(),
+        "threads": torch.get_num_threads(),
+        "torch": str(torch.__version__),
+        "gpus": gpus,
+        "disk": folder.stat().st_dev,
+    }
+
+
+def _load(key: dict[str, Any]) -> HardwareProfile | None:
+    """Return the cached profile; None when it is missing, of another machine, or unreadable."""
+    try:
+        stored = json.loads(cache_file(key).read_text(encoding="utf-8"))
+        return HardwareProfile.from_json(stored["profile"]) if stored["key"] == key else None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None
+
+
+def _store(key: dict[str, Any], profile: HardwareProfile) -> None:
+    """Write the cache in one step; a cache that cannot be written only costs the next measurement."""
+    path = cache_file(key)
+    with suppress(OSError):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        draft = path.with_name(f"{path.name}.{os.getpid()}")
+        draft.write_text(json.dumps({"key": key, "profile": profile.to_json()}, indent=1), encoding="utf-8")
+        draft.replace(path)
+
+
+def _with_memory_of(profile: HardwareProfile, probed: tuple[Device, ...]) -> HardwareProfile:
+    now = {device.name: device for device in probed}
+    devices = tuple(
+        replace(device, memory_bytes=now[device.name].memory_bytes, free_bytes=now[device.name].free_bytes)
+        if device.name in now else device
+        for device in profile.devices
+    )  # fmt: skip
+    return replace(profile, devices=devices)

@@ -1,0 +1,68 @@
+"""Magics for notebooks and IPython: ``%load_ext llmdist_magics``.
+
+``%llm_load``, ``%llm_plan``, ``%llm_generate``, ``%llm_status``, ``%llm_unload``. Everything heavy is
+imported when the extension is loaded, not when this package is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from IPython.core.interactiveshell import InteractiveShell
+
+__all__ = ["load_ipython_extension", "unload_ipython_extension"]
+
+_STATE = "_llmdist_state"
+
+
+def load_ipython_extension(ipython: InteractiveShell) -> None:
+    """Register the magics and their completion."""
+    from . import completion
+    from .generate import generate
+    from .load import load
+    from .plan import plan
+    from .state import SessionState
+    from .status import status
+    from .unload import unload
+
+    state = SessionState(ipython)
+    setattr(ipython, _STATE, state)
+    for name, work in (("load", load), ("plan", plan), ("status", status), ("unload", unload)):
+        _register(ipython, f"llm_{name}", "line", state, work)
+    _register(ipython, "llm_generate", "line_cell", state, generate)
+    completion.install(ipython)
+
+
+def _register(
+    ipython: InteractiveShell, name: str, kind: str, state: Any, work: Callable[..., Any]
+) -> None:
+    from .arguments import PARSERS, HelpShown
+
+    def magic(line: str, cell: str | None = None) -> Any:
+        try:
+            return work(state, line) if cell is None else work(state, line, cell)
+        except HelpShown:
+            return None
+
+    magic.__name__ = name
+    magic.__doc__ = PARSERS[name].format_help()
+    if name == "llm_generate":  # what IPython's @no_var_expand sets: braces in a prompt stay
+        magic._ipython_magic_no_var_expand = True  # type: ignore[attr-defined]
+    ipython.register_magic_function(magic, kind, name)
+
+
+def unload_ipython_extension(ipython: InteractiveShell) -> None:
+    """End the session and take the magics away."""
+    from . import completion
+    from .arguments import PARSERS
+
+    state = getattr(ipython, _STATE, None)
+    if state is not None:
+        state.replace(None)
+        delattr(ipython, _STATE)
+    completion.remove(ipython)
+    for name in PARSERS:
+        for magics in ipython.magics_manager.magics.values():
+            magics.pop(name, None)

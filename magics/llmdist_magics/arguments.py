@@ -1,0 +1,124 @@
+"""The options of each magic: one argparse parser per magic, which is also its help and docstring.
+
+Mistakes are `UsageError`, exactly that class: IPython prints a traceback for a subclass.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import shlex
+from typing import Any, NoReturn
+
+from IPython.core.error import UsageError
+
+__all__ = ["PARSERS", "HelpShown", "options_of", "parse", "parse_with_prompt"]
+
+
+class HelpShown(Exception):
+    """The user asked for help and got it."""
+
+
+class MagicParser(argparse.ArgumentParser):
+    """A parser that never ends the program."""
+
+    def error(self, message: str) -> NoReturn:
+        """Raise UsageError with one sentence."""
+        raise UsageError(f"{self.prog}: {message}; see {self.prog} -h.")
+
+    def exit(self, status: int = 0, message: str | None = None) -> NoReturn:
+        """Raise HelpShown instead of ending the program."""
+        raise HelpShown
+
+
+def _parser(name: str, description: str, usage_tail: str = "") -> MagicParser:
+    parser = MagicParser(f"%{name}", description=description, allow_abbrev=False)
+    parser.epilog = usage_tail or None
+    return parser
+
+
+def _load() -> MagicParser:
+    parser = _parser("llm_load", "Load a model and measure this machine; the session is named llm.")
+    parser.add_argument("model", help="a checkpoint folder, or demo")
+    parser.add_argument("--revision", help="revision of the checkpoint")
+    parser.add_argument("--inline", action="store_true", help="run in this process, not a separate one")
+    return parser
+
+
+def _plan() -> MagicParser:
+    parser = _parser("llm_plan", "Search a placement under memory caps and apply it.")
+    parser.add_argument("--vram", metavar="SIZE", help="cap of GPU memory, such as 8GiB")
+    parser.add_argument("--ram", metavar="SIZE", help="cap of host memory, such as 700MB")
+    parser.add_argument("--disk", action=argparse.BooleanOptionalAction, default=True,
+                        help="weights may rest on disk")  # fmt: skip
+    parser.add_argument("--precision", metavar="P[,P]", help="allowed precisions, such as bf16,int8")
+    parser.add_argument("--context", type=int, metavar="N", help="tokens that the KV cache must hold")
+    parser.add_argument("--batch", type=int, default=1, metavar="N", help="sequences (1)")
+    parser.add_argument("--objective", choices=("latency", "finish"), default="latency")
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="seed of the search (0)")
+    parser.add_argument("--seconds", type=float, default=2.0, metavar="X", help="search time (2)")
+    _common(parser, "the PlanResult")
+    return parser
+
+
+def _generate() -> MagicParser:
+    parser = _parser("llm_generate", "Generate text: options first, then the prompt as it stands.",
+                     "Write -- before a prompt that starts with a dash.")  # fmt: skip
+    parser.add_argument("--max-new-tokens", type=int, default=64, metavar="N")
+    parser.add_argument("--temperature", type=float, default=0.0, metavar="X", help="0 is greedy")
+    parser.add_argument("--top-k", type=int, default=0, metavar="N")
+    parser.add_argument("--top-p", type=float, default=1.0, metavar="X")
+    parser.add_argument("--seed", type=int, metavar="N")
+    parser.add_argument("--stop", action="append", default=[], metavar="TEXT", help="may be repeated")
+    parser.add_argument("--chat", action="store_true", help="apply the model's chat template")
+    _common(parser, "the text")
+    return parser
+
+
+def _common(parser: MagicParser, result: str) -> None:
+    parser.add_argument("-o", dest="output", action="store_true", help=f"return {result}")
+    parser.add_argument("-q", dest="quiet", action="store_true", help="show no pictures")
+
+
+PARSERS: dict[str, MagicParser] = {
+    "llm_load": _load(),
+    "llm_plan": _plan(),
+    "llm_generate": _generate(),
+    "llm_status": _parser("llm_status", "Print the model, the machine and the plan in force."),
+    "llm_unload": _parser("llm_unload", "End the session and free its memory."),
+}
+
+
+def options_of(name: str) -> list[str]:
+    """Return the option strings of a magic."""
+    return [option for action in PARSERS[name]._actions for option in action.option_strings]
+
+
+def parse(name: str, line: str) -> argparse.Namespace:
+    """Return the options in `line`; UsageError when they are wrong, HelpShown after -h."""
+    try:
+        words = shlex.split(line)
+    except ValueError as error:
+        raise UsageError(f"%{name}: {error}; close the quote.") from None
+    return PARSERS[name].parse_args(words)
+
+
+_WORD = re.compile(r"""\s*((?:"(?:\\.|[^"\\])*"|'[^']*'|[^\s"'])+|\S+)""")
+
+
+def parse_with_prompt(name: str, line: str) -> tuple[argparse.Namespace, str]:
+    """Return the leading options and the rest of `line` verbatim, with its quotes and braces."""
+    actions: dict[str, Any] = {s: a for a in PARSERS[name]._actions for s in a.option_strings}
+    position = end = 0
+    while (match := _WORD.match(line, position)) and match.group(1).startswith("-"):
+        word = match.group(1)
+        position = match.end()
+        if word == "--":
+            return parse(name, line[:end]), line[position:].strip()
+        option, equals, _ = word.partition("=")
+        action = actions.get(option)
+        if action is not None and action.nargs != 0 and not equals:
+            value = _WORD.match(line, position)
+            position = value.end() if value else position
+        end = position
+    return parse(name, line[:end]), line[end:].strip()

@@ -1,0 +1,47 @@
+"""The one session of a notebook, and the border where core errors become `UsageError`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from IPython.core.error import UsageError
+from IPython.core.interactiveshell import InteractiveShell
+
+from llmdist.errors import LlmdistError
+
+__all__ = ["SessionState", "user_errors"]
+
+
+class SessionState:
+    """Holds the session that the magics share; the user sees it as ``llm``."""
+
+    def __init__(self, shell: InteractiveShell) -> None:
+        self.shell = shell
+        self.session: Any = None
+
+    def require(self) -> Any:
+        """Return the session; UsageError when no model is loaded."""
+        if self.session is None:
+            raise UsageError("No model is loaded: run %llm_load demo or %llm_load FOLDER first.")
+        return self.session
+
+    def replace(self, session: Any) -> None:
+        """Take a new session (or None) and unload the former one."""
+        former, self.session = self.session, session
+        if session is not None:
+            self.shell.user_ns["llm"] = session
+        elif self.shell.user_ns.get("llm") is former:
+            self.shell.user_ns.pop("llm", None)
+        if former is not None:
+            former.unload()
+
+
+@contextmanager
+def user_errors() -> Iterator[None]:
+    """Turn LlmdistError into UsageError, in one sentence without a traceback."""
+    try:
+        yield
+    except LlmdistError as error:
+        raise UsageError(" ".join(str(error).split())) from None

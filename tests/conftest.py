@@ -1,0 +1,20 @@
+"""Shared fixtures: the tests never touch the user's own cache folder."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def cache_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Point the cache of measured profiles at a temporary folder."""
+    folder = tmp_path_factory.mktemp("cache")
+    os.environ["LLMDIST_CACHE"] = str(folder)
+    return folder

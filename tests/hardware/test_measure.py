@@ -1,0 +1,115 @@
+"""Measuring, caching and describing the machine, with sizes that take milliseconds."""
+
+import functools
+import importlib
+import json
+
+import pytest
+
+from llmdist.hardware import describe, hardware_profile
+from llmdist.hardware.profile import HardwareProfile
+
+measuring = importlib.import_module("llmdist.hardware.measure")
+quick_measure = functools.partial(measuring.measure, seconds=0.05, matrix_bytes=1 << 18, file_bytes=1 << 18)
+
+
+@pytest.fixture
+def quick(monkeypatch, tmp_path):
+    """Make every measurement tiny and keep its cache in a temporary folder; count the measurements."""
+    calls = []
+
+    def counted(folder=None, progress=None):
+        calls.append(folder)
+        return quick_measure(folder, progress)
+
+    monkeypatch.setenv("LLMDIST_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(measuring, "measure", counted)
+    return calls
+
+
+def test_every_executing_device_has_rates_and_every_link_a_bandwidth(tmp_path):
+    """The planner refuses devices and links without rates, so none may be missing."""
+    profile = quick_measure(tmp_path)
+    assert {"cpu", "disk"} <= {device.name for device in profile.devices}
+    for device in profile.devices:
+        assert 0 < device.free_bytes <= device.memory_bytes
+        if device.executes:
+            assert min(device.bandwidth, device.flops, device.overhead_seconds) > 0
+    assert ("disk", "cpu") in {(link.source, link.target) for link in profile.links}
+    assert all(link.bandwidth > 0 and link.latency_seconds >= 0 for link in profile.links)
+
+
+def test_no_file_stays_behind(tmp_path):
+    """The file that is read to time the disk is removed."""
+    quick_measure(tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_no_file_stays_behind_when_interrupted(tmp_path, monkeypatch):
+    """An interrupt in the middle of the disk reads leaves no temporary file."""
+
+    def interrupted(path):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(measuring, "_drop_from_page_cache", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        quick_measure(tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_progress_rises_from_zero_to_one(tmp_path):
+    """A progress bar can be drawn from the calls."""
+    seen = []
+    quick_measure(tmp_path, lambda what, fraction: seen.append(fraction))
+    assert seen == sorted(seen)
+    assert (seen[0], seen[-1]) == (0, 1)
+
+
+def test_second_call_uses_the_cache(quick, tmp_path):
+    """A machine is measured once; the rates of the second call are those of the first."""
+    first, second = hardware_profile(tmp_path), hardware_profile(tmp_path)
+    assert len(quick) == 1
+    assert [d.bandwidth for d in first.devices] == [d.bandwidth for d in second.devices]
+
+
+def test_refresh_measures_anew(quick, tmp_path):
+    """The user can ask for a new measurement."""
+    hardware_profile(tmp_path)
+    hardware_profile(tmp_path, refresh=True)
+    assert len(quick) == 2
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "null", '{"key": {}}', '{"profile": {}}'])
+def test_a_corrupt_cache_is_measured_anew(quick, tmp_path, text):
+    """A cache that cannot be read is replaced, never an error."""
+    hardware_profile(tmp_path)
+    (stored,) = (tmp_path / "cache").iterdir()
+    stored.write_text(text)
+    hardware_profile(tmp_path)
+    assert len(quick) == 2
+    assert json.loads(stored.read_text())["profile"]["devices"]
+
+
+def test_another_thread_count_is_measured_anew(quick, tmp_path):
+    """The rates depend on the threads, so the cache of another thread count is not used."""
+    hardware_profile(tmp_path)
+    (stored,) = (tmp_path / "cache").iterdir()
+    content = json.loads(stored.read_text())
+    content["key"]["threads"] += 1
+    stored.write_text(json.dumps(content))
+    hardware_profile(tmp_path)
+    assert len(quick) == 2
+
+
+def test_a_profile_survives_json(tmp_path):
+    """What is saved is what is loaded."""
+    profile = quick_measure(tmp_path)
+    assert HardwareProfile.from_json(json.loads(json.dumps(profile.to_json()))) == profile
+
+
+def test_describe_has_one_line_per_device_and_link(tmp_path):
+    """The table names every device and link, with units."""
+    profile = quick_measure(tmp_path)
+    lines = describe(profile).splitlines()
+    assert len(lines) == 3 + len(profile.devices) + len(profile.links)
+    assert any("disk > cpu" in line and "B/s" in line for line in lines)

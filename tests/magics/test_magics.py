@@ -1,0 +1,96 @@
+"""The magics in a real IPython shell."""
+
+from __future__ import annotations
+
+import pytest
+from IPython.core.error import UsageError
+from IPython.core.interactiveshell import InteractiveShell
+from IPython.utils.capture import capture_output
+
+from llmdist_magics.arguments import PARSERS, parse_with_prompt
+
+
+@pytest.fixture
+def shell():
+    """A shell with the extension, without history on disk."""
+    InteractiveShell.clear_instance()
+    shell = InteractiveShell.instance(history_enabled=False)
+    shell.run_line_magic("load_ext", "llmdist_magics")
+    yield shell
+    shell.run_line_magic("unload_ext", "llmdist_magics")
+    InteractiveShell.clear_instance()
+
+
+@pytest.mark.parametrize("name", list(PARSERS))
+def test_help_is_printed_and_is_the_docstring(shell, name):
+    """-h prints the parser's help, which is also the magic's docstring."""
+    with capture_output() as shown:
+        shell.run_line_magic(name, "-h")
+    assert f"usage: %{name}" in shown.stdout
+    assert PARSERS[name].format_help() == shell.find_line_magic(name).__doc__
+
+
+@pytest.mark.parametrize(
+    "name, line",
+    [("llm_plan", "--ants 3"), ("llm_plan", "--batch many"), ("llm_load", ""), ("llm_load", "'open")],
+)
+def test_bad_options_are_usage_errors(shell, name, line):
+    """A wrong option raises exactly UsageError, so no traceback is printed."""
+    with pytest.raises(UsageError) as caught:
+        shell.run_line_magic(name, line)
+    assert type(caught.value) is UsageError
+
+
+@pytest.mark.parametrize("name, line", [("llm_generate", "hello"), ("llm_plan", ""), ("llm_unload", "")])
+def test_magics_before_load_say_what_to_do(shell, name, line):
+    """Before a model is loaded the magics name %llm_load."""
+    with pytest.raises(UsageError, match="%llm_load"):
+        shell.run_line_magic(name, line)
+
+
+def test_status_before_load_is_text(shell):
+    """%llm_status without a model prints how to start."""
+    with capture_output() as shown:
+        shell.run_line_magic("llm_status", "")
+    assert "%llm_load" in shown.stdout
+
+
+def test_unknown_folder_is_one_sentence(shell):
+    """A folder that is not there gives UsageError without a line break."""
+    with pytest.raises(UsageError) as caught:
+        shell.run_line_magic("llm_load", "/no/such/folder")
+    assert "\n" not in str(caught.value)
+
+
+def test_options_complete(shell):
+    """Tab completes the options and the demo model."""
+    assert "--vram" in shell.complete("--v", "%llm_plan --v")[1]
+    assert "demo" in shell.complete("de", "%llm_load de")[1]
+
+
+@pytest.mark.parametrize(
+    "line, prompt",
+    [
+        ('--seed 3 Say "hi {x}" --now', 'Say "hi {x}" --now'),
+        ("It's -q here", "It's -q here"),
+        ("-q -- -5 + 3", "-5 + 3"),
+        ("--stop='a b' --stop \"c d\" go", "go"),
+    ],
+)
+def test_prompt_stays_verbatim(line, prompt):
+    """Options come first; the rest is the prompt with quotes and braces."""
+    assert parse_with_prompt("llm_generate", line)[1] == prompt
+
+
+def test_demo_plans_and_generates_as_text(shell):
+    """Load, plan, generate and unload work in a terminal shell with plain text."""
+    with capture_output() as shown:
+        shell.run_line_magic("llm_load", "demo --inline")
+        result = shell.run_line_magic("llm_plan", "--seconds 0.3 -o")
+        text = shell.run_line_magic("llm_generate", "--max-new-tokens 4 -o The ants {x}")
+        again = shell.run_cell_magic("llm_generate", "--max-new-tokens 4 -o", "The ants {x}\n")
+        assert shell.user_ns["llm"].plan_result is result
+        shell.run_line_magic("llm_unload", "")
+    assert "tokens/s" in shown.stdout and text in shown.stdout
+    assert text == again
+    assert "llm" not in shell.user_ns

@@ -1,0 +1,180 @@
+"""The session end to end on the bundled model: plan, generate, stop, recover, refuse."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import llmdist
+from llmdist import LlmdistError, PlanResult
+from llmdist.errors import GenerationError, InfeasibleError, PlanError, UnitError
+
+PROMPT = "One day Anna the ant walked to the"
+
+
+@pytest.fixture(scope="module")
+def session() -> Iterator[llmdist.Session]:
+    """One session with the engine in a child process."""
+    session = llmdist.load("demo")
+    yield session
+    session.unload()
+
+
+def tight(session: llmdist.Session) -> PlanResult:
+    """Plan under a cap that forces blocks to stream."""
+    roomy = session.plan(context=256, seconds=0.5)
+    return session.plan(ram=int(roomy.prediction.peak_bytes["cpu"] * 0.6), context=256, seconds=0.5)
+
+
+def test_a_tight_cap_streams_blocks_and_gives_the_same_tokens(session: llmdist.Session) -> None:
+    """The same greedy text comes out resident and under a cap that streams."""
+    session.plan(context=256, seconds=0.5)
+    resident = [step.token_id for step in session.generate(PROMPT, max_new_tokens=24)]
+    plan = tight(session)
+    assert plan.placement.count("streamed") > 2
+    assert plan.prediction.peak_bytes["cpu"] <= plan.problem.cap("cpu")
+    assert [step.token_id for step in session.generate(PROMPT, max_new_tokens=24)] == resident
+    assert session.stats.tokens_per_second > 0 and session.stats.bytes_moved > 0
+
+
+def test_bytes_moved_per_token_are_those_of_the_plan(session: llmdist.Session) -> None:
+    """What the engine copies for one decode step is what the plan says, within 1 %."""
+    plan = tight(session)
+    steps = list(session.generate(PROMPT, max_new_tokens=6))
+    assert steps[3].bytes_moved == pytest.approx(plan.prediction.bytes_per_token, rel=0.01)
+
+
+def test_a_killed_engine_loses_no_token(session: llmdist.Session) -> None:
+    """SIGKILL in the middle: the generation goes on to the tokens it would have had."""
+    tight(session)
+    expected = [step.token_id for step in session.generate(PROMPT, max_new_tokens=20)]
+    tokens = []
+    for step in session.generate(PROMPT, max_new_tokens=20):
+        tokens.append(step.token_id)
+        if step.index == 7:
+            assert session.engine_pid is not None
+            os.kill(session.engine_pid, signal.SIGKILL)
+    assert tokens == expected
+    assert session.stats.restarts == 1 and "SIGKILL" in session.messages[-1]
+
+
+def test_a_placement_applied_during_generation_keeps_the_tokens(session: llmdist.Session) -> None:
+    """Moving to all-resident between two tokens changes speed, not text."""
+    resident = session.plan(context=256, seconds=0.5)
+    expected = [step.token_id for step in session.generate(PROMPT, max_new_tokens=16)]
+    tight(session)
+    session.plan_result = resident if session.plan_result is None else session.plan_result
+    streamed = session.plan_result.placement
+    session.plan(context=256, seconds=0.5)
+    tokens = []
+    for step in session.generate(PROMPT, max_new_tokens=16):
+        tokens.append(step.token_id)
+        if step.index == 5:
+            session.plan_result = llmdist.planner.solve(resident.problem, seed=0)
+            session.apply(resident.placement.moved({streamed.blocks[3]: streamed.assignments[3]}))
+    assert tokens == expected
+
+
+def test_cancel_keeps_the_text_and_the_session(session: llmdist.Session) -> None:
+    """A cancelled generation keeps its text; the next one gives a fresh session's tokens."""
+    session.plan(context=256, seconds=0.5)
+    expected = [step.token_id for step in session.generate(PROMPT, max_new_tokens=12)]
+    for step in session.generate(PROMPT, max_new_tokens=12):
+        if step.index == 4:
+            session.cancel()
+    assert session.stats.tokens == 5 and session.text and session.stats.finish_reason == "interrupted"
+    assert [step.token_id for step in session.generate(PROMPT, max_new_tokens=12)] == expected
+
+
+def test_stop_strings_end_the_text(session: llmdist.Session) -> None:
+    """The text ends before the stop string, which is not part of it."""
+    whole = "".join(step.text for step in session.generate(PROMPT, max_new_tokens=40))
+    assert "." in whole
+    text = "".join(step.text for step in session.generate(PROMPT, max_new_tokens=40, stop=["."]))
+    assert text == whole.split(".")[0] == session.text and session.stats.finish_reason == "stop"
+
+
+def test_a_seed_gives_the_same_sample_twice(session: llmdist.Session) -> None:
+    """Sampling with a seed repeats; another seed differs somewhere."""
+
+    def run(seed: int) -> list[int]:
+        steps = session.generate(PROMPT, max_new_tokens=30, temperature=1.5, top_k=40, top_p=0.95, seed=seed)
+        return [step.token_id for step in steps]
+
+    assert run(1) == run(1)
+    assert any(run(1) != run(seed) for seed in (2, 3, 4))
+
+
+def test_inline_and_isolated_engines_agree() -> None:
+    """The worker inline gives the tokens of the child process."""
+    texts = []
+    for isolate in (True, False):
+        session = llmdist.load("demo", isolate=isolate)
+        texts.append([step.token_id for step in session.generate(PROMPT, max_new_tokens=10)])
+        session.unload()
+    assert texts[0] == texts[1]
+
+
+def test_a_plan_file_comes_back_as_it_was(session: llmdist.Session, tmp_path: Path) -> None:
+    """save and load are inverse."""
+    plan = tight(session)
+    plan.save(tmp_path / "plan.json")
+    assert PlanResult.load(tmp_path / "plan.json").to_json() == plan.to_json()
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "words"),
+    [
+        ({"ram": "8GiBB"}, UnitError, "cannot be read"),
+        ({"ram": "-1GiB"}, UnitError, "not above zero"),
+        ({"ram": "10KiB"}, InfeasibleError, "KiB"),
+        ({"context": 100_000}, PlanError, "trained for"),
+        ({"precision": "int3"}, PlanError, "Unknown precision"),
+        ({"precision": "int8"}, PlanError, "this version executes"),
+        ({"batch": 4}, PlanError, "one sequence at a time"),
+        ({"seconds": 0}, PlanError, "more than 0"),
+        ({"objective": "beauty"}, PlanError, "objective"),
+    ],
+)
+def test_a_wrong_limit_is_one_sentence_and_leaves_the_plan(
+    session: llmdist.Session, options: dict[str, object], error: type[Exception], words: str
+) -> None:
+    """Each unusable limit names itself; the plan in force stays."""
+    before = session.plan(context=256, seconds=0.3)
+    with pytest.raises(error, match=words):
+        session.plan(**options)  # type: ignore[arg-type]
+    assert session.plan_result is before
+
+
+@pytest.mark.parametrize(
+    ("prompt", "options", "words"),
+    [
+        ("", {}, "empty"),
+        ([], {}, "no tokens"),
+        ([99999], {}, "vocabulary"),
+        (PROMPT, {"max_new_tokens": 0}, "at least 1"),
+        (PROMPT, {"max_new_tokens": 5000}, "trained"),
+        (PROMPT, {"temperature": -1}, "temperature"),
+        (PROMPT, {"top_p": 0}, "top_p"),
+        (PROMPT, {"chat": True}, "chat template"),
+    ],
+)
+def test_a_wrong_generation_is_refused_before_it_starts(
+    session: llmdist.Session, prompt: object, options: dict[str, object], words: str
+) -> None:
+    """Each unusable prompt or option names itself."""
+    with pytest.raises(GenerationError, match=words):
+        session.generate(prompt, **options)  # type: ignore[arg-type]
+
+
+def test_after_unload_every_verb_says_so() -> None:
+    """An unloaded session asks to be loaded again."""
+    session = llmdist.load("demo")
+    session.unload()
+    session.unload()
+    with pytest.raises(LlmdistError, match="was unloaded"):
+        session.plan()

@@ -1,0 +1,81 @@
+"""The static views: well-formed, small, labelled."""
+
+from __future__ import annotations
+
+import base64
+import re
+import sys
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+
+from llmdist_widgets import generation_html, plan_html, write_report
+from llmdist_widgets.theme import cividis
+
+sys.path.insert(0, str(Path(__file__).parent))
+from synthetic import make_generation, make_plan  # noqa: E402
+
+
+def pictures(html: str) -> list[str]:
+    """Return the SVG documents carried in `html`, parsed once to prove that they are XML."""
+    found = re.findall(r'src="data:image/svg\+xml;base64,([^"]+)"', html)
+    documents = [base64.b64decode(data).decode() for data in found]
+    for document in documents:
+        ElementTree.fromstring(document)
+    return documents
+
+
+@pytest.mark.parametrize("layers", [1, 12, 79])
+def test_every_picture_is_xml_and_small(layers):
+    """Each picture is well-formed and its data URI at most 60 KB, up to 160 blocks."""
+    plan, events = make_plan(layers)
+    text, generation = make_generation(plan)
+    html = plan_html(plan, events) + generation_html(text, generation)
+    assert len(pictures(html)) == 6
+    assert all(len(tag) <= 60_000 for tag in re.findall(r"<img[^>]*>", html))
+
+
+def test_plan_pictures_carry_labels_and_units():
+    """The plan's pictures name blocks, options, devices, caps and units."""
+    plan, events = make_plan()
+    placement, convergence, pheromone = pictures(plan_html(plan, events))
+    assert all(word in placement for word in ("embed", "head", "cuda:0", "of 6 GiB", "resident"))
+    assert all(word in convergence for word in (">ms<", "iteration", "bound 29.2 ms"))
+    assert all(word in pheromone for word in ("cpu&gt;cuda:0 bf16", "embed", "26 blocks"))
+
+
+def test_generation_pictures_carry_units_and_text_is_escaped():
+    """The generation's pictures have units, and the model's text cannot inject HTML."""
+    plan, _ = make_plan()
+    text, events = make_generation(plan)
+    html = generation_html(text, events)
+    speed, memory, blocks = pictures(html)
+    assert "tokens/s" in speed and "predicted 33.3" in speed
+    assert "of 6 GiB" in memory and ">ms<" in blocks
+    assert "&lt;found&gt;" in html and "<found>" not in html
+
+
+@pytest.mark.parametrize("count", [0, 1, 2])
+def test_short_generations_are_drawn(count):
+    """Zero, one or two tokens give a view and no error."""
+    plan, _ = make_plan()
+    pictures(generation_html("x", make_generation(plan, count)[1]))
+
+
+def test_plan_without_events_is_drawn():
+    """A plan read from a file has no events, and its view needs none."""
+    assert len(pictures(plan_html(make_plan()[0], []))) == 2
+
+
+def test_report_loads_nothing_from_elsewhere(tmp_path):
+    """The page is self-contained: no script, no link, no address but data."""
+    plan, events = make_plan()
+    text, generation = make_generation(plan)
+    page = write_report(tmp_path / "r.html", plan, events, generation, text).read_text()
+    assert "<script" not in page and "<link" not in page and 'src="http' not in page
+
+
+def test_cividis_ends():
+    """The colour scale starts dark blue, ends yellow, and clips."""
+    assert (cividis(-1), cividis(2)) == ("#00224e", "#fee838")
