@@ -28,7 +28,7 @@ setup: .venv/ready
 	touch $@
 
 demo: setup
-	$(PY) -m llmdist.demo
+	$(PY) -m llmdist_widgets.demo
 
 test: setup browser
 	$(PY) -m pytest

@@ -63,7 +63,10 @@ def tale(rng: Random) -> Tale:
         f"On the way home {pronoun.lower()} met {friend}.",
         f"{trouble}, so they used the {thing} {TROUBLES[trouble]}.",
         rng.choice(
-            (f"{name} thanked {friend_name} and was happy.", f"Then {name} and {friend_name} went home together.")
+            (
+                f"{name} thanked {friend_name} and was happy.",
+                f"Then {name} and {friend_name} went home together.",
+            )
         ),
     )
     questions = [

@@ -52,7 +52,7 @@ def score(folder: Path, tales: list[Tale]) -> dict[str, Any]:
     """Return exact match, question count, loss (nats per token) and parameters of the model."""
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
     tokenizer = AutoTokenizer.from_pretrained(folder)
     right = asked = tokens = 0
     loss = 0.0

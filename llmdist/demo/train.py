@@ -95,7 +95,9 @@ def save(model: Any, tokenizer: Any, out: Path, facts: dict[str, Any]) -> None:
     part.rmdir()
 
 
-def train(out: Path, minutes: float, seed: int, batch: int = 8, length: int = 144, report: int = 50) -> list[float]:
+def train(
+    out: Path, minutes: float, seed: int, batch: int = 8, length: int = 144, report: int = 50
+) -> list[float]:
     """Train for `minutes` of wall-clock time and return the loss of every step (nats per token)."""
     tokenizer = make_tokenizer(seed)
     model = make_model(tokenizer.get_vocab_size(), seed)
@@ -122,7 +124,12 @@ def train(out: Path, minutes: float, seed: int, batch: int = 8, length: int = 14
         if time.monotonic() - saved > 180:
             saved = time.monotonic()
             save(model, tokenizer, out, {"seed": seed, "minutes": round(minutes * done, 1), "steps": step})
-    facts = {"seed": seed, "minutes": minutes, "steps": len(losses), "loss": sum(losses[-50:]) / len(losses[-50:])}
+    facts = {
+        "seed": seed,
+        "minutes": minutes,
+        "steps": len(losses),
+        "loss": sum(losses[-50:]) / len(losses[-50:]),
+    }
     save(model, tokenizer, out, facts)
     return losses
 

@@ -1,1 +1,28 @@
-"""llmdist.planner"""
+"""The planner: a problem in, a placement with its prediction, bound and gap out. Pure: no device is read."""
+
+from .params import ColonyParameters
+from .placement import Assignment, Placement
+from .problem import PlanningProblem, Workload
+from .result import HistoryRow, PlanResult, Prediction
+from .solve import evaluate, search, solve, violations
+from .stop import AnyOf, GapReached, MaxIterations, MaxSeconds, NoImprovement
+
+__all__ = [
+    "AnyOf",
+    "Assignment",
+    "ColonyParameters",
+    "GapReached",
+    "HistoryRow",
+    "MaxIterations",
+    "MaxSeconds",
+    "NoImprovement",
+    "Placement",
+    "PlanResult",
+    "PlanningProblem",
+    "Prediction",
+    "Workload",
+    "evaluate",
+    "search",
+    "solve",
+    "violations",
+]

@@ -50,7 +50,7 @@ def _register(
     magic.__doc__ = PARSERS[name].format_help()
     if name == "llm_generate":  # what IPython's @no_var_expand sets: braces in a prompt stay
         magic._ipython_magic_no_var_expand = True  # type: ignore[attr-defined]
-    ipython.register_magic_function(magic, kind, name)
+    ipython.register_magic_function(magic, kind, name)  # type: ignore[arg-type]
 
 
 def unload_ipython_extension(ipython: InteractiveShell) -> None:

@@ -41,7 +41,9 @@ def _load() -> MagicParser:
     parser = _parser("llm_load", "Load a model and measure this machine; the session is named llm.")
     parser.add_argument("model", help="a checkpoint folder, or demo")
     parser.add_argument("--revision", help="revision of the checkpoint")
-    parser.add_argument("--inline", action="store_true", help="run in this process, not a separate one")
+    parser.add_argument(
+        "--inline", action="store_true", help="run in this process, not a separate one"
+    )
     return parser
 
 
@@ -51,8 +53,12 @@ def _plan() -> MagicParser:
     parser.add_argument("--ram", metavar="SIZE", help="cap of host memory, such as 700MB")
     parser.add_argument("--disk", action=argparse.BooleanOptionalAction, default=True,
                         help="weights may rest on disk")  # fmt: skip
-    parser.add_argument("--precision", metavar="P[,P]", help="allowed precisions, such as bf16,int8")
-    parser.add_argument("--context", type=int, metavar="N", help="tokens that the KV cache must hold")
+    parser.add_argument(
+        "--precision", metavar="P[,P]", help="allowed precisions, such as bf16,int8"
+    )
+    parser.add_argument(
+        "--context", type=int, metavar="N", help="tokens that the KV cache must hold"
+    )
     parser.add_argument("--batch", type=int, default=1, metavar="N", help="sequences (1)")
     parser.add_argument("--objective", choices=("latency", "finish"), default="latency")
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="seed of the search (0)")
@@ -69,7 +75,9 @@ def _generate() -> MagicParser:
     parser.add_argument("--top-k", type=int, default=0, metavar="N")
     parser.add_argument("--top-p", type=float, default=1.0, metavar="X")
     parser.add_argument("--seed", type=int, metavar="N")
-    parser.add_argument("--stop", action="append", default=[], metavar="TEXT", help="may be repeated")
+    parser.add_argument(
+        "--stop", action="append", default=[], metavar="TEXT", help="may be repeated"
+    )
     parser.add_argument("--chat", action="store_true", help="apply the model's chat template")
     _common(parser, "the text")
     return parser

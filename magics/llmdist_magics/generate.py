@@ -28,7 +28,9 @@ def generate(state: SessionState, line: str, cell: str | None = None) -> str | N
     session = state.require()
     if cell is not None:
         if prompt:
-            raise UsageError("%%llm_generate: the first line takes options only; move the prompt below.")
+            raise UsageError(
+                "%%llm_generate: the first line takes options only; move the prompt below."
+            )
         prompt = cell.removesuffix("\n")
     if not prompt:
         raise UsageError("%llm_generate: the prompt is empty; write it after the options.")

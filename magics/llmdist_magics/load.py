@@ -14,8 +14,6 @@ def load(state: SessionState, line: str) -> None:
     """Load a model into the state and describe it."""
     options = parse("llm_load", line)
     with user_errors():
-        session = llmdist.load(
-            options.model, revision=options.revision, isolate=not options.inline
-        )
+        session = llmdist.load(options.model, revision=options.revision, isolate=not options.inline)
         state.replace(session)
         print(session.describe())

@@ -12,9 +12,9 @@ from llmdist_magics.arguments import PARSERS, parse_with_prompt
 
 @pytest.fixture
 def shell():
-    """A shell with the extension, without history on disk."""
+    """A fresh shell with the extension."""
     InteractiveShell.clear_instance()
-    shell = InteractiveShell.instance(history_enabled=False)
+    shell = InteractiveShell.instance()
     shell.run_line_magic("load_ext", "llmdist_magics")
     yield shell
     shell.run_line_magic("unload_ext", "llmdist_magics")
@@ -32,7 +32,12 @@ def test_help_is_printed_and_is_the_docstring(shell, name):
 
 @pytest.mark.parametrize(
     "name, line",
-    [("llm_plan", "--ants 3"), ("llm_plan", "--batch many"), ("llm_load", ""), ("llm_load", "'open")],
+    [
+        ("llm_plan", "--ants 3"),
+        ("llm_plan", "--batch many"),
+        ("llm_load", ""),
+        ("llm_load", "'open"),
+    ],
 )
 def test_bad_options_are_usage_errors(shell, name, line):
     """A wrong option raises exactly UsageError, so no traceback is printed."""
@@ -41,7 +46,9 @@ def test_bad_options_are_usage_errors(shell, name, line):
     assert type(caught.value) is UsageError
 
 
-@pytest.mark.parametrize("name, line", [("llm_generate", "hello"), ("llm_plan", ""), ("llm_unload", "")])
+@pytest.mark.parametrize(
+    "name, line", [("llm_generate", "hello"), ("llm_plan", ""), ("llm_unload", "")]
+)
 def test_magics_before_load_say_what_to_do(shell, name, line):
     """Before a model is loaded the magics name %llm_load."""
     with pytest.raises(UsageError, match="%llm_load"):

@@ -58,13 +58,18 @@ def make_plan(layers: int = 12) -> tuple[PlanResult, list[Event]]:
     options = [problem.options(block) for block in problem.blocks]
     best = tuple(options[i].index(choice) for i, choice in enumerate(chosen))
     events: list[Event] = [
-        PlanStarted(names, tuple(tuple(o.label for o in row) for row in options), ("cuda:0",), "latency")
+        PlanStarted(
+            names, tuple(tuple(o.label for o in row) for row in options), ("cuda:0",), "latency"
+        )
     ]
     history = []
     for t in range(1, 41):
         sharp = 1 - math.exp(-t / 12)
         trail = tuple(
-            tuple(1.0 if k == best[i] else (1 - sharp) * ((7 * i + 3 * k) % 10) / 10 for k in range(len(row)))
+            tuple(
+                1.0 if k == best[i] else (1 - sharp) * ((7 * i + 3 * k) % 10) / 10
+                for k in range(len(row))
+            )
             for i, row in enumerate(options)
         )
         seconds, mean = 0.030 + 0.02 * math.exp(-t / 6), 0.034 + 0.05 * math.exp(-t / 10)
@@ -88,7 +93,12 @@ def make_generation(plan: PlanResult, count: int = 48) -> tuple[str, list[Event]
         step = 0.43 if index == 0 else 0.0315 + 0.002 * math.sin(index)
         clock += step
         computes = tuple(
-            BlockComputed(name, clock - 0.03 + i * 1e-3, clock - 0.03 + i * 1e-3 + 6e-4 + 4e-4 * (i % 2), c.exec_device)
+            BlockComputed(
+                name,
+                clock - 0.03 + i * 1e-3,
+                clock - 0.03 + i * 1e-3 + 6e-4 + 4e-4 * (i % 2),
+                c.exec_device,
+            )
             for i, (name, c) in enumerate(plan.placement.items())
         )
         copies = tuple(

@@ -14,7 +14,7 @@ from llmdist_widgets import generation_html, plan_html, write_report
 from llmdist_widgets.theme import cividis
 
 sys.path.insert(0, str(Path(__file__).parent))
-from synthetic import make_generation, make_plan  # noqa: E402
+from synthetic import make_generation, make_plan
 
 
 def pictures(html: str) -> list[str]:

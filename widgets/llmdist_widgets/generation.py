@@ -33,7 +33,9 @@ def speed_svg(tokens: Sequence[TokenProduced], predicted: float) -> str:
         canvas.text(LEFT, 120, "Fewer than two tokens: no speed to draw.", "soft")
         return canvas.render()
     speeds = [1 / token.step_seconds for token in steps]
-    usual = sorted(speeds)[int(0.95 * (len(speeds) - 1))]  # one lucky step must not flatten the rest
+    usual = sorted(speeds)[
+        int(0.95 * (len(speeds) - 1))
+    ]  # one lucky step must not flatten the rest
     ticks = nice_ticks(0.0, 1.1 * max(usual, predicted), 5)
     first, last = steps[0].index, max(steps[-1].index, steps[0].index + 1)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from html import escape
 
 from llmdist.events import Event, IterationFinished, PlanFinished, PlanStarted
@@ -98,7 +98,9 @@ def block_axis(canvas: Canvas, blocks: Sequence[str], y: float) -> None:
         ends.append((x - half, x + half))
         canvas.line(x, y, x, y + 5, "axis")
         canvas.text(min(x, WIDTH - half), y + 18, word, "soft", "middle")
-    canvas.text(LEFT + SPAN / 2, y + 38, f"{len(blocks)} blocks, numbers are layers", "soft", "middle")
+    canvas.text(
+        LEFT + SPAN / 2, y + 38, f"{len(blocks)} blocks, numbers are layers", "soft", "middle"
+    )
 
 
 def placement_svg(plan: PlanResult) -> str:
@@ -110,7 +112,10 @@ def placement_svg(plan: PlanResult) -> str:
     canvas = Canvas(under + 84 + 30 * len(plan.prediction.peak_bytes), "Placement of the blocks")
     canvas.text(16, 24, "Placement", "ink b")
     resident, streamed = plan.placement.count("resident"), plan.placement.count("streamed")
-    entries = [(RESIDENT, f"resident ({resident})"), (STREAMED, f"streamed ({streamed}), executed here")]
+    entries = [
+        (RESIDENT, f"resident ({resident})"),
+        (STREAMED, f"streamed ({streamed}), executed here"),
+    ]
     canvas.legend(LEFT, 46, entries)
     x = LEFT + 400
     canvas.add(f'<rect x="{x}" y="39" width="14" height="4" fill="{STREAMED}"/>')
@@ -132,7 +137,7 @@ def _chips(
     """Draw runs of equal choices as chips, with a gap between blocks while it can be seen."""
     width = SPAN / len(placement.blocks)
     gap = 2.0 if width >= 12 else 0.0
-    for start, end, choice in runs(placement.assignments):
+    for start, end, _choice in runs(placement.assignments):
         assignment = placement.assignments[start]
         colour = RESIDENT if assignment.mode == "resident" else STREAMED
         y = top + high * devices.index(assignment.exec_device) + 4
@@ -153,9 +158,7 @@ def _chips(
                        f'text-anchor="middle">{escape(assignment.precision)}</text>')  # fmt: skip
 
 
-def memory_bars(
-    canvas: Canvas, y: float, used: Mapping[str, int], caps: Mapping[str, int]
-) -> None:
+def memory_bars(canvas: Canvas, y: float, used: Mapping[str, int], caps: Mapping[str, int]) -> None:
     """Draw one bar per device: used bytes over the cap; over the cap also says OVER."""
     for name, size in used.items():
         cap = caps.get(name, 0)
@@ -163,7 +166,9 @@ def memory_bars(
         length = SPAN - 230
         canvas.text(LEFT - 8, y + 15, name, "ink b", "end")
         canvas.rect(LEFT, y, length, 20, kind="track")
-        canvas.rect(LEFT, y, length * size / whole, 20, "#D55E00" if cap and size > cap else "#009E73")
+        canvas.rect(
+            LEFT, y, length * size / whole, 20, "#D55E00" if cap and size > cap else "#009E73"
+        )
         if cap:
             edge = LEFT + length * cap / whole
             canvas.line(edge, y - 3, edge, y + 23, "axis", 'stroke-width="2"')
@@ -208,7 +213,14 @@ def convergence_svg(history: Sequence[HistoryRow | IterationFinished], bound: fl
     return canvas.render()
 
 
-def _curve_labels(canvas, x, row, bound, y_of, right) -> None:  # type: ignore[no-untyped-def]
+def _curve_labels(
+    canvas: Canvas,
+    x: float,
+    row: HistoryRow | IterationFinished,
+    bound: float,
+    y_of: Callable[[float], float],
+    right: float,
+) -> None:
     wanted = [(y_of(1e3 * row.best), f"best {1e3 * row.best:.4g} ms", "bestt b")]
     if math.isfinite(row.mean):
         wanted.append((y_of(1e3 * row.mean), "ants' mean", "soft"))
@@ -225,7 +237,11 @@ def _curve_labels(canvas, x, row, bound, y_of, right) -> None:  # type: ignore[n
 def plan_html(plan: PlanResult, events: Sequence[Event]) -> str:
     """Return the static view of a plan: headline, placement, convergence, pheromone."""
     p = plan.prediction
-    quality = "proven optimal" if plan.proven_optimal else f"at most {plan.gap:.1%} from the best possible"
+    quality = (
+        "proven optimal"
+        if plan.proven_optimal
+        else f"at most {plan.gap:.1%} from the best possible"
+    )
     finished = [event for event in events if isinstance(event, PlanFinished)]
     reason = f" ({finished[-1].reason})" if finished else ""
     facts = (

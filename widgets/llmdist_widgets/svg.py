@@ -45,9 +45,7 @@ class Canvas:
         size = f'width="{max(0.0, width):.1f}" height="{max(0.0, height):.1f}"'
         self.add(f'<rect x="{x:.1f}" y="{y:.1f}" {size} {paint}/>')
 
-    def line(
-        self, x1: float, y1: float, x2: float, y2: float, kind: str, extra: str = ""
-    ) -> None:
+    def line(self, x1: float, y1: float, x2: float, y2: float, kind: str, extra: str = "") -> None:
         """Draw a line in the theme class `kind`."""
         ends = f'x1="{x1:.1f}" y1="{y1:.1f}" x2="{x2:.1f}" y2="{y2:.1f}"'
         self.add(f'<line {ends} class="{kind}" {extra}/>')

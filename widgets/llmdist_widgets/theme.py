@@ -7,7 +7,7 @@ opaque background and follows the colour scheme of the page or system.
 
 from __future__ import annotations
 
-__all__ = ["COPY", "COMPUTE", "HTML_STYLE", "RESIDENT", "STREAMED", "SVG_STYLE", "cividis"]
+__all__ = ["COMPUTE", "COPY", "HTML_STYLE", "RESIDENT", "STREAMED", "SVG_STYLE", "cividis"]
 
 RESIDENT = "#0072B2"  # Okabe-Ito blue
 STREAMED = "#E69F00"  # orange

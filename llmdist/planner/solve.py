@@ -1,0 +1,181 @@
+"""The planner's verbs: `search` yields what happens, `solve` returns the plan, `evaluate` prices a placement."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Generator
+
+import numpy as np
+
+from ..cost.memory import peak_bytes
+from ..cost.timing import compute_seconds, copied_bytes, copy_seconds, decode_step
+from ..cost.vectorised import peak_many, times_many
+from ..errors import InfeasibleError, PlanError
+from ..events import Event, IterationFinished, Observer, PlanFinished, PlanStarted
+from ..units import format_bytes
+from .baselines import dynamic_programming, greedy
+from .bound import Relaxation
+from .colony import Colony
+from .params import ColonyParameters
+from .placement import Placement
+from .problem import PlanningProblem
+from .result import HistoryRow, PlanResult, Prediction
+from .stop import MaxSeconds, Progress, StopRule
+from .tables import Choices, CostTables, assignment_violations, cost_tables
+
+__all__ = ["evaluate", "search", "solve", "violations"]
+
+OPTIMAL_GAP = 1e-4
+
+
+def _structure_violations(problem: PlanningProblem, placement: Placement) -> list[str]:
+    names = tuple(block.name for block in problem.blocks)
+    if placement.blocks != names:
+        return [
+            f"the placement is for another model: it has {len(placement.blocks)} blocks "
+            f"({placement.blocks[0]} .. {placement.blocks[-1]}), this one {len(names)} ({names[0]} .. {names[-1]})"
+        ]
+    pairs = zip(problem.blocks, placement.assignments, strict=True)
+    return [found for block, choice in pairs for found in assignment_violations(problem, block, choice)]
+
+
+def violations(problem: PlanningProblem, placement: Placement) -> list[str]:
+    """Return everything that keeps `placement` from running under `problem`, memory caps included."""
+    found = _structure_violations(problem, placement)
+    if found:
+        return found
+    return [
+        f"{name} needs {format_bytes(used)} but its cap is {format_bytes(problem.cap(name))}, "
+        f"{format_bytes(used - problem.cap(name))} less"
+        for name, used in peak_bytes(problem, placement).items()
+        if used > problem.cap(name)
+    ]
+
+
+def evaluate(problem: PlanningProblem, placement: Placement) -> Prediction:
+    """Return the predicted speed and memory of `placement`; PlanError names all that is impossible."""
+    found = _structure_violations(problem, placement)
+    if found:
+        raise PlanError("The placement cannot be evaluated: " + "; ".join(found) + ".")
+    locks = dict(placement.items())
+    fixed = PlanningProblem(
+        problem.blocks, problem.devices, problem.links, problem.hidden_size, problem.workload, problem.caps,
+        problem.precisions, problem.slots, problem.workspace_bytes, problem.objective, locks,
+    )  # fmt: skip
+    tpot, ttft = times_many(cost_tables(fixed), np.zeros((1, len(problem.blocks)), np.int64))
+    step = decode_step(problem)
+    pairs = list(zip(problem.blocks, placement.assignments, strict=True))
+    return Prediction(
+        tokens_per_second=problem.workload.batch / float(tpot[0]),
+        tpot_seconds=float(tpot[0]),
+        ttft_seconds=float(ttft[0]),
+        peak_bytes=peak_bytes(problem, placement),
+        bytes_per_token=sum(copied_bytes(problem, b, a, step) for b, a in pairs if b.kind != "embed"),
+        block_seconds=tuple(compute_seconds(problem, b, a, step) for b, a in pairs),
+        copy_seconds=tuple(0.0 if b.kind == "embed" else copy_seconds(problem, b, a, step) for b, a in pairs),
+    )
+
+
+def _infeasible(tables: CostTables, choice: Choices) -> InfeasibleError:
+    """Say by how many bytes the least demanding placement is over, and what would make it fit."""
+    problem = tables.problem
+    peaks = peak_many(tables, choice[None])[0]
+    over = [(d, float(peaks[m])) for m, d in enumerate(problem.devices) if peaks[m] > tables.caps[m]]
+    parts = [
+        f"{d.name} is capped at {format_bytes(problem.cap(d.name))}, at least {format_bytes(peak)} are needed "
+        f"({int(peak) - problem.cap(d.name)} bytes more)"
+        for d, peak in over
+    ]
+    disk = "" if any(d.kind == "disk" for d in problem.devices) else ", allow the disk"
+    return InfeasibleError(
+        f"No placement of the {len(problem.blocks)} blocks fits: {'; '.join(parts)}. "
+        f"Raise that cap, or shorten the context ({problem.workload.context} tokens){disk}."
+    )
+
+
+def search(
+    problem: PlanningProblem,
+    seed: int = 0,
+    stop: StopRule | None = None,
+    params: ColonyParameters | None = None,
+    simulated: bool = False,
+) -> Generator[Event, None, PlanResult]:
+    """Yield the events of a search; its return value is the plan.
+
+    Raises
+    ------
+    InfeasibleError : no placement fits. PlanError : a lock cannot be kept.
+    """
+    stop = stop or MaxSeconds(2.0)
+    started = time.monotonic()
+    tables = cost_tables(problem)
+    yield PlanStarted(
+        tuple(block.name for block in problem.blocks),
+        tuple(tuple(option.label for option in row) for row in tables.options),
+        tuple(device.name for device in problem.devices),
+        problem.objective,
+    )
+    relaxation = Relaxation(tables)
+    seeds = [greedy(tables), dynamic_programming(tables)]
+    relaxed = relaxation.linear()
+    bound = relaxed.bound if np.isfinite(relaxed.bound) else 0.0
+    share = None if stop.seconds is None else 0.3 * stop.seconds
+    whole = relaxation.integer(share)
+    if relaxed.infeasible or whole.infeasible:
+        least = relaxation.least_excess()
+        raise _infeasible(tables, seeds[0] if least is None else least)
+    bound = max(bound, whole.bound, _resident_floor(tables))
+    seeds += [found.choice for found in (relaxed, whole) if found.choice is not None]
+    colony = Colony(tables, seeds, relaxed.reduced, bound, params or ColonyParameters(), seed)
+    history: list[HistoryRow] = []
+    reason = None
+    while reason is None:
+        colony.iterate()
+        event = _iteration(colony, len(history), time.monotonic() - started, bound)
+        history.append(HistoryRow(event.iteration, event.elapsed_seconds, event.best, event.mean, event.entropy))
+        yield event
+        progress = Progress(len(history), event.elapsed_seconds, event.best, bound, colony.idle)
+        optimal = colony.feasible and event.best <= bound * (1 + OPTIMAL_GAP)
+        reason = "optimal" if optimal else stop.reason(progress)
+    if not colony.feasible:
+        raise _infeasible(tables, colony.best)
+    elapsed = time.monotonic() - started
+    yield PlanFinished(len(history), elapsed, colony.best_value, bound, reason)
+    placement = tables.placement(colony.best)
+    return PlanResult(
+        problem, placement, evaluate(problem, placement), colony.best_value, min(bound, colony.best_value),
+        "colony", seed, len(history), colony.evaluations, elapsed, tuple(history),
+        tuple(map(tuple, colony.shares.tolist())), simulated,
+    )  # fmt: skip
+
+
+def _resident_floor(tables: CostTables) -> float:
+    """Return a bound that is never zero: every block once, at its cheapest."""
+    return float(np.where(tables.valid, tables.decode.compute, np.inf).min(1).sum()) * (1 - 1e-9)
+
+
+def _iteration(colony: Colony, index: int, elapsed: float, bound: float) -> IterationFinished:
+    return IterationFinished(
+        index, elapsed, colony.best_value, colony.mean, bound, colony.entropy,
+        tuple(map(tuple, colony.shares.round(4).tolist())), tuple(colony.best.tolist()),
+    )  # fmt: skip
+
+
+def solve(
+    problem: PlanningProblem,
+    seed: int = 0,
+    stop: StopRule | None = None,
+    on_event: Observer | None = None,
+    params: ColonyParameters | None = None,
+    simulated: bool = False,
+) -> PlanResult:
+    """Return the best placement found until `stop` (2 seconds when None) or until it is proven optimal."""
+    events = search(problem, seed, stop, params, simulated)
+    while True:
+        try:
+            event = next(events)
+        except StopIteration as finished:
+            result: PlanResult = finished.value
+            return result
+        if on_event is not None:
+            on_event(event)
