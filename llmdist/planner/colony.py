@@ -41,7 +41,6 @@ class Colony:
         self.mean = float("inf")
         self.idle = 0
         self._consider(np.array(seeds))
-        self.restart_best, self.restart_value = self.best, self.best_value
 
     @property
     def feasible(self) -> bool:
@@ -132,6 +131,22 @@ class Colony:
         self._deposit(self.best if self.generator.random() < 0.7 else leader)
         if self.idle and self.idle % self.params.restart_after == 0:
             self.trail = np.where(self.tables.valid, 0.5, 0.0)
+
+    def settle(self) -> None:
+        """Make streamed blocks resident where that costs no time and fits: copies that win nothing go."""
+        copies = self.tables.decode.copy
+        order = np.argsort(-copies[np.arange(len(self.best)), self.best], kind="stable")
+        for block in order:
+            same = self.tables.execute[block] == self.tables.execute[block, self.best[block]]
+            cheaper = self.tables.valid[block] & same & (copies[block] < copies[block, self.best[block]])
+            for option in np.flatnonzero(cheaper):
+                candidate = self.best.copy()
+                candidate[block] = option
+                if over_bytes_many(self.tables, candidate[None])[0] == 0:
+                    value = float(self._evaluate(candidate[None])[0][0])
+                    if value <= self.best_value * (1 + 1e-9):
+                        self.best, self.best_value = candidate, min(value, self.best_value)
+                        break
 
     @property
     def shares(self) -> Floats:

@@ -139,6 +139,7 @@ def search(
         reason = "optimal" if optimal else stop.reason(progress)
     if not colony.feasible:
         raise _infeasible(tables, colony.best)
+    colony.settle()
     elapsed = time.monotonic() - started
     yield PlanFinished(len(history), elapsed, colony.best_value, bound, reason)
     placement = tables.placement(colony.best)
