@@ -61,6 +61,7 @@ class Stream:
 
     def __init__(self, chain: Chain, prompt: tuple[int, ...], sampling: Sampling) -> None:
         self.chain, self.tokens, self.sampling = chain, list(prompt), sampling
+        self._prompt_tokens = len(prompt)
         self._generator = torch.Generator()
         if sampling.seed is None:
             self._generator.seed()
@@ -75,7 +76,9 @@ class Stream:
         """Run the last token and return the next."""
         *history, last = self.tokens
         return self._choose(
-            self.chain.forward((last,), len(history), self.sampling.greedy, tuple(history))
+            self.chain.forward(
+                (last,), len(history), self.sampling.greedy, tuple(history), self._prompt_tokens
+            )
         )
 
     def stream(

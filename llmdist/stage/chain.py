@@ -17,6 +17,9 @@ from .messages import Apply, Failed, Forward, Load, Message, Reply, Stepped
 __all__ = ["Chain"]
 
 MAX_RESTARTS = 3
+#: Emitted tokens that are replayed one by one, so that a replay rounds exactly as the first run did; a longer
+#: text is replayed in one prefill, which is faster and may round differently in bf16.
+EXACT_REPLAY_TOKENS = 256
 
 
 class Chain:
@@ -35,6 +38,7 @@ class Chain:
         self._load, self._isolate, self._on_restart = load, isolate, on_restart
         self._stage: Stage | None = None
         self.restarts = 0
+        self._prompt_tokens = 0
         self._start()
 
     def _start(self) -> None:
@@ -65,8 +69,14 @@ class Chain:
         self._load = replace(self._load, placement=placement)
         self._guarded(Apply(placement), history=())
 
-    def forward(self, tokens: tuple[int, ...], start: int, greedy: bool, history: tuple[int, ...]) -> Stepped:
-        """Run `tokens` from `start`; `history` are the tokens before `start`, replayed after a death."""
+    def forward(
+        self, tokens: tuple[int, ...], start: int, greedy: bool, history: tuple[int, ...], prompt_tokens: int = 0
+    ) -> Stepped:
+        """Run `tokens` from `start`; `history` are the tokens before `start`, replayed after a death.
+
+        `prompt_tokens` of the history were a prompt, the rest was emitted token by token.
+        """
+        self._prompt_tokens = prompt_tokens or len(history)
         reply = self._guarded(Forward(tokens, start, greedy), history)
         assert isinstance(reply, Stepped)
         return reply
@@ -105,8 +115,12 @@ class Chain:
         self._replay(history)
 
     def _replay(self, history: tuple[int, ...]) -> None:
-        if history and self._stage is not None:
-            self._checked(self._stage.request(Forward(history, 0, greedy=True)))
+        if not history or self._stage is None:
+            return
+        first = self._prompt_tokens if len(history) - self._prompt_tokens <= EXACT_REPLAY_TOKENS else len(history)
+        self._checked(self._stage.request(Forward(history[:first], 0, greedy=True)))
+        for position in range(first, len(history)):
+            self._checked(self._stage.request(Forward((history[position],), position, greedy=True)))
 
     def close(self) -> None:
         """End the stage and return its memory."""
