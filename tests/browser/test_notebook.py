@@ -16,7 +16,7 @@ from lab import CHROMIUM, open_lab
 pytestmark = [pytest.mark.browser, pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine")]
 CELLS = [
     "%load_ext llmdist\n%llm_load demo",
-    "%llm_plan --ram 4MiB --context 256 --seconds 1.5",
+    "%llm_plan --ram 7MiB --context 256 --seconds 1.5",
     "%llm_generate --max-new-tokens 200 One day Anna the ant walked to the",
     "print('text kept:', len(llm.text) > 0, llm.stats.tokens)",
 ]
