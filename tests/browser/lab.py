@@ -43,7 +43,7 @@ class Lab:
             """() => { const w = window.jupyterapp && window.jupyterapp.shell.currentWidget;
                 const s = w && w.sessionContext;
                 return s && s.isReady && s.session && s.session.kernel && s.session.kernel.status === 'idle'; }""",
-            timeout=60_000,
+            timeout=90_000,
         )
 
     def wait_for_text(self, text: str, seconds: float = 60) -> None:

@@ -25,6 +25,7 @@ CELLS = [
 def test_plan_generate_stop_save_reopen(tmp_path: Path) -> None:
     """Outputs appear, an interrupt keeps the text, and the saved file holds pictures without a kernel."""
     notebook = new_notebook(cells=[new_code_cell(source) for source in CELLS])
+    notebook.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3", "language": "python"}
     nbformat.write(notebook, tmp_path / "job.ipynb")
     with open_lab(tmp_path, "job.ipynb") as lab:
         lab.wait_for_kernel()
