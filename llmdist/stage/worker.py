@@ -15,6 +15,7 @@ import torch
 from ..errors import LlmdistError
 from ..executor import Executor
 from ..model.checkpoint import Checkpoint
+from ..model.probe_blocks import tiny_blocks
 from .messages import Applied, Apply, Failed, Forward, Load, Loaded, Message, Reply, Stepped
 
 __all__ = ["Worker"]
@@ -39,8 +40,9 @@ class Worker:
 
     def __init__(self) -> None:
         self._executor: Executor | None = None
-        warm = torch.ones(8, 64, dtype=torch.bfloat16)
-        torch.nn.functional.linear(warm, warm)  # the libraries' own pools belong to the base
+        for dtype in (torch.bfloat16, torch.float32):  # the libraries' own pools belong to the base
+            for tokens in (32, 1):
+                tiny_blocks(dtype=dtype)(tokens)
         self._base = _resident_bytes()
         self._peak: dict[str, int] = {}
 
