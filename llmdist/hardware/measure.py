@@ -19,6 +19,7 @@ from typing import Any
 import torch
 from torch.nn import functional
 
+from ..model.probe_blocks import tiny_blocks
 from .probe import cpu_label, existing_folder, probe_devices
 from .profile import Device, HardwareProfile, Link
 
@@ -154,20 +155,8 @@ def _matmul_rate(target: torch.device, matrix_bytes: int, seconds: float) -> flo
 
 def _block_overhead(target: torch.device, seconds: float) -> float:
     """Return the seconds of a block so small that only the fixed price of its operators remains."""
-    hidden = 64
-    weight = torch.full((hidden, hidden), 0.01, dtype=torch.bfloat16, device=target)
-    x = torch.ones(1, hidden, dtype=torch.bfloat16, device=target)
-    keys = torch.ones(1, 4, 8, 16, dtype=torch.bfloat16, device=target)
-
-    def step() -> torch.Tensor:
-        normed = x * torch.rsqrt(x.pow(2).mean(-1, keepdim=True) + 1e-6)
-        query = functional.linear(normed, weight).view(1, 4, 1, 16)
-        attended = functional.scaled_dot_product_attention(query, keys, keys)
-        y = x + functional.linear(attended.reshape(1, hidden), weight)
-        return y + functional.linear(functional.silu(y) * y, weight)
-
-    with torch.inference_mode():
-        return _median_seconds(step, target, seconds)
+    run = tiny_blocks(target)
+    return _median_seconds(lambda: run(1), target, seconds) / 2  # attention and MLP
 
 
 def _time_disk(folder: Path, file_bytes: int) -> tuple[float, float, bool]:
