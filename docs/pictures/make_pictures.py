@@ -6,8 +6,9 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from llmdist_widgets.demo import main
 from playwright.sync_api import sync_playwright
+
+from llmdist_widgets.demo import main
 
 
 def picture() -> None:
