@@ -144,7 +144,7 @@ def _objective(tables: CostTables, tpot: Floats, ttft: Floats) -> Floats:
 
 def floor_many(tables: CostTables, choices: Choices) -> Floats:
     """Return an additive lower bound of the objective per ant; much cheaper than the event graph."""
-    tpot = _Chain(tables, choices, tables.decode).floor
+    tpot: Floats = _Chain(tables, choices, tables.decode).floor
     if tables.problem.objective == "latency":
         return tpot
     return _objective(tables, tpot, _Chain(tables, choices, tables.prefill).floor)

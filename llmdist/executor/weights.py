@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -58,6 +59,12 @@ def _slice(buffer: Tensor, offset: int, entry: TensorEntry, dtype: torch.dtype) 
     return buffer[offset : offset + count * dtype.itemsize].view(dtype).view(entry.shape)
 
 
+def _bytes_of(tensor: Tensor) -> memoryview:
+    """Return the memory of a contiguous CPU tensor, writable."""
+    array: Any = tensor.view(-1).view(torch.uint8).numpy()
+    return memoryview(array)
+
+
 def _read_exactly(path: Path, offset: int, target: memoryview) -> None:
     try:
         with open(path, "rb", buffering=0) as file:
@@ -83,7 +90,7 @@ def fill(layout: BlockLayout, buffer: Tensor) -> int:
     for name, view in layout.views(buffer).items():
         entry = layout.entries[name]
         if entry.dtype == layout.dtype:
-            _read_exactly(entry.path, entry.offset, memoryview(view.view(-1).view(torch.uint8).numpy()))
+            _read_exactly(entry.path, entry.offset, _bytes_of(view))
         else:
             _convert(entry, view)
     return sum(entry.nbytes for entry in layout.entries.values())
@@ -95,7 +102,7 @@ def _convert(entry: TensorEntry, view: Tensor) -> None:
     bounce = torch.empty(min(step, flat.numel()), dtype=entry.dtype)
     for start in range(0, flat.numel(), step):
         part = bounce[: min(step, flat.numel() - start)]
-        _read_exactly(entry.path, entry.offset + start * size, memoryview(part.view(torch.uint8).numpy()))
+        _read_exactly(entry.path, entry.offset + start * size, _bytes_of(part))
         flat[start : start + part.numel()].copy_(part)
 
 
@@ -106,5 +113,5 @@ def read_rows(entry: TensorEntry, rows: Tensor, dtype: torch.dtype) -> Tensor:
     unique, inverse = torch.unique(rows, return_inverse=True)
     table = torch.empty(len(unique), columns, dtype=entry.dtype)
     for i, row in enumerate(unique.tolist()):
-        _read_exactly(entry.path, entry.offset + row * nbytes, memoryview(table[i].view(torch.uint8).numpy()))
+        _read_exactly(entry.path, entry.offset + row * nbytes, _bytes_of(table[i]))
     return table.to(dtype)[inverse]

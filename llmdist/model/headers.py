@@ -100,7 +100,7 @@ def _entry(path: Path, name: str, fields: Any, data_start: int, size: int) -> Te
     """Return one header entry, after checking it against the size of the file."""
     if not isinstance(fields, Mapping) or not _numbers(fields.get("shape")):
         raise ModelError(f"The header of {path} gives tensor {name!r} no shape of whole numbers: {_AGAIN}")
-    offsets = fields.get("data_offsets")
+    offsets: Any = fields.get("data_offsets")
     if not _numbers(offsets) or len(offsets) != 2 or offsets[0] > offsets[1]:
         raise ModelError(f"The header of {path} gives tensor {name!r} the offsets {offsets!r}: {_AGAIN}")
     stored = fields.get("dtype")

@@ -35,7 +35,7 @@ def inverse_frequencies(config: ModelConfig) -> Tensor:
     if scaling is None:
         return speeds
     if scaling["rope_type"] == "linear":
-        return speeds / scaling["factor"]
+        return speeds / float(scaling["factor"])
     low, high = scaling["low_freq_factor"], scaling["high_freq_factor"]
     original = scaling["original_max_position_embeddings"]
     wavelengths = 2 * math.pi / speeds

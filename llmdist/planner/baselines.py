@@ -105,7 +105,7 @@ def dynamic_programming(tables: CostTables, rounds: int = 24) -> Choices:
 def random_choices(tables: CostTables, count: int, generator: np.random.Generator) -> Choices:
     """Return `count` uniformly random rows of options."""
     width = tables.valid.sum(1)
-    return np.floor(generator.random((count, tables.shape[0])) * width).astype(np.int64)
+    return np.asarray(np.floor(generator.random((count, tables.shape[0])) * width), dtype=np.int64)
 
 
 def random_search(tables: CostTables, count: int, seed: int = 0) -> Choices:

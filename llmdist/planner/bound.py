@@ -7,6 +7,7 @@ exec device one macro choice says how many slots are held (0 .. S) and how large
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from scipy.optimize import Bounds, LinearConstraint, linprog, milp
@@ -174,14 +175,14 @@ class Relaxation:
     def _choice(self, solution: Floats) -> Choices:
         blocks, width = self.tables.shape
         shares = solution[: blocks * width].reshape(blocks, width)
-        return np.where(self.tables.valid, shares, -1.0).argmax(1).astype(np.int64)
+        return np.asarray(np.where(self.tables.valid, shares, -1.0).argmax(1), dtype=np.int64)
 
     def linear(self) -> Relaxed:
         """Return the linear relaxation's bound, its rounded choice and reduced costs."""
         matrix, low, high = self._matrix(), np.array(self.low), np.array(self.high)
         equal = low == high
         above, below = np.isfinite(high) & ~equal, np.isfinite(low) & ~equal
-        found = linprog(
+        found: Any = linprog(  # type: ignore[call-overload]
             self._goal(),
             A_ub=vstack([matrix[above], -matrix[below]]),
             b_ub=np.concatenate([high[above], -low[below]]),
@@ -216,12 +217,12 @@ class Relaxation:
         return self._branch(goal, upper, whole, seconds, 2000).choice
 
     def _branch(self, goal: Floats, upper: Floats, whole: Floats, seconds: float | None, nodes: int) -> Relaxed:
-        options: dict[str, float | int] = {"node_limit": nodes, "mip_rel_gap": 5e-5}
+        options: Any = {"node_limit": nodes, "mip_rel_gap": 5e-5}
         if seconds is not None:
             options["time_limit"] = max(0.01, seconds)
         found = milp(
             goal,
-            integrality=whole,
+            integrality=whole.astype(np.int64),
             bounds=Bounds(np.zeros(len(upper)), upper),
             constraints=LinearConstraint(self._matrix(), np.array(self.low), np.array(self.high)),
             options=options,

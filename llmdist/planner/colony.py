@@ -66,7 +66,7 @@ class Colony:
         weight = self.trail * self.visibility
         cumulative = (weight / weight.sum(1, keepdims=True)).cumsum(1)
         draws = self.generator.random((params.ants, blocks, 1))
-        built = (draws > cumulative[None]).sum(2).clip(max=self.widths - 1).astype(np.int64)
+        built: Choices = (draws > cumulative[None]).sum(2).clip(max=self.widths - 1).astype(np.int64)
         focused = int(params.ants * params.focused_share)
         keep = self.generator.random((focused, blocks)) > min(1.0, params.resampled_blocks / blocks)
         built[:focused] = np.where(keep, self.best[None], built[:focused])
