@@ -18,7 +18,7 @@ def resolve(model: str, revision: str | None = None) -> Path:
 
         return model_path()
     path = Path(model).expanduser()
-    if path.exists():
+    if model.strip() and path.exists():
         return path
     looks_local = model.startswith((".", "/", "~")) or "\\" in model or model.count("/") > 1 or not model.strip()
     if looks_local:
