@@ -14,17 +14,29 @@ __all__ = ["Tale", "tale"]
 
 HEROES = {
     "Anna": ("ant", "She"), "Otto": ("ant", "He"), "Mira": ("ant", "She"), "Toby": ("ant", "He"),
-    "Bella": ("bee", "She"), "Max": ("mouse", "He"), "Lily": ("ladybird", "She"), "Sam": ("snail", "He"),
+    "Nora": ("ant", "She"), "Hugo": ("ant", "He"), "Bella": ("bee", "She"), "Max": ("mouse", "He"),
+    "Lily": ("ladybird", "She"), "Sam": ("snail", "He"), "Rosa": ("moth", "She"), "Ben": ("beaver", "He"),
 }  # fmt: skip
-FRIENDS = ("Bruno the beetle", "Clara the cricket", "Felix the frog", "Wanda the worm", "Pip the spider")
-OBJECTS = ("crumb", "seed", "leaf", "berry", "shell", "twig", "petal", "nut")
-COLOURS = ("red", "golden", "green", "brown", "tiny", "round")
-PLACES = ("garden", "forest", "meadow", "hill", "river", "barn")
+PLURALS = {"mouse": "mice"}
+FRIENDS = (
+    "Bruno the beetle", "Clara the cricket", "Felix the frog", "Wanda the worm", "Pip the spider",
+    "Dora the duck", "Emil the robin", "Greta the goose", "Henry the hedgehog", "Ida the owl",
+)  # fmt: skip
+OBJECTS = (
+    "crumb", "seed", "leaf", "berry", "shell", "twig", "petal", "nut", "button", "feather", "stone", "pod",
+    "ribbon", "cork", "spoon", "thread",
+)  # fmt: skip
+COLOURS = ("red", "golden", "green", "brown", "tiny", "round", "blue", "white", "shiny", "soft", "long", "dry")
+PLACES = (
+    "garden", "forest", "meadow", "hill", "river", "barn", "pond", "field", "mill", "orchard", "bridge", "cave",
+)  # fmt: skip
 TROUBLES = {
     "It began to rain": "as a roof",
-    "A deep puddle was in the way": "as a bridge",
+    "A deep puddle was in the way": "as a boat",
     "The wind was very cold": "as a wall",
     "The night was very dark": "as a bed",
+    "The sun was very hot": "as a hat",
+    "A hungry cat came along": "as a shield",
 }
 
 
@@ -53,7 +65,7 @@ def tale(rng: Random) -> Tale:
         (
             f"{name} the {kind} went to the {place}.",
             f"One day {name} the {kind} walked to the {place}.",
-            f"The {kind}s were asleep, but {name} the {kind} went to the {place}.",
+            f"The {PLURALS.get(kind, kind + 's')} were asleep, but {name} the {kind} went to the {place}.",
         )
     )
     friend_name = friend.split()[0]
@@ -73,6 +85,7 @@ def tale(rng: Random) -> Tale:
         (f"What did {name} find?", f"a {thing}."),
         (f"Where did {name} go?", f"to the {place}."),
         (f"Whom did {name} meet?", f"{friend}."),
+        (f"How did {name} use it?", f"{TROUBLES[trouble]}."),
     ]
     rng.shuffle(questions)
     return Tale(sentences, tuple(questions))

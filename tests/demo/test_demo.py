@@ -15,7 +15,7 @@ from llmdist.demo import grammar, model_path
 from llmdist.demo.score import held_out, score
 from llmdist.demo.train import train
 
-LEAST_MATCH = 0.25  # below the measured score of the bundled weights; see score.json
+LEAST_MATCH = 0.9  # the goal; see score.json for what was measured
 
 
 def test_a_seed_gives_the_same_tales() -> None:
@@ -34,7 +34,7 @@ def test_a_tale_is_consistent(seed: int) -> None:
     assert len(tale.sentences) == 5
     assert f"{name} the {kind}" in story
     assert not re.search(rf"\b{other}\b", story, re.IGNORECASE)
-    assert len(tale.questions) == 3
+    assert len(tale.questions) == 4
     for question, answer in tale.questions:
         assert name in question
         assert answer.rstrip(".") in story
