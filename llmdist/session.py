@@ -31,8 +31,8 @@ from .hardware import HardwareProfile, describe, hardware_profile
 from .model.checkpoint import Checkpoint
 from .model.hub import resolve
 from .model.tokenizer import Tokenizer
-from .planner import Assignment, MaxSeconds, Placement, PlanResult, evaluate, solve, violations
-from .planner.build import build_problem, shrunk
+from .planner import Assignment, MaxSeconds, Placement, PlanningProblem, PlanResult, evaluate, solve, violations
+from .planner.build import build_problem
 from .stage import Chain
 from .stage.messages import Load, Stepped
 from .units import format_bytes, format_seconds
@@ -83,7 +83,7 @@ class Session:
         self._chain: Chain | None = None
         self._cancelled = Flag()
         self._generating = Lock()
-        self._pending: Placement | None = None
+        self._pending: tuple[PlanResult, PlanResult] | None = None  # (wanted, before)
         self._observer: Observer | None = None
         self._unloaded = False
 
@@ -131,7 +131,7 @@ class Session:
             same = problem.workload == self.plan_result.problem.workload
             if not same:
                 raise PlanError("The context cannot change during a generation: stop it, then plan again.")
-            self._pending = result.placement
+            self._pending = (result, self.plan_result)
         elif self._chain is not None:
             self._close_chain()
         self.plan_result = result
@@ -151,13 +151,14 @@ class Session:
             raise PlanError("The placement cannot be applied: " + "; ".join(found) + ".")
         prediction = evaluate(plan.problem, placement)
         seconds = plan.objective_seconds * prediction.tpot_seconds / plan.prediction.tpot_seconds
-        if self._generating.locked():
-            self._pending = placement
-        elif self._chain is not None:
-            self._chain.apply(placement)
-        self.plan_result = replace(
+        wanted = replace(
             plan, placement=placement, prediction=prediction, objective_seconds=seconds, method="by hand"
         )
+        if self._generating.locked():
+            self._pending = (wanted, plan)
+        elif self._chain is not None:
+            self._chain.apply(placement)
+        self.plan_result = wanted
 
     def _planned(self) -> PlanResult:
         if self.plan_result is None:
@@ -294,12 +295,21 @@ class Session:
         """Run between two tokens: apply a waiting placement; False when cancelled."""
         if self._cancelled.is_set():
             return False
-        placement, self._pending = self._pending, None
-        if placement is not None and self._chain is not None:
-            self._chain.apply(placement)
-            if self._observer:
-                self._observer(PlacementChanged(time.monotonic(), placement.blocks))
+        change, self._pending = self._pending, None
+        if change is not None and self._chain is not None:
+            self._move(self._chain, *change)
         return True
+
+    def _move(self, chain: Chain, plan: PlanResult, before: PlanResult) -> None:
+        """Put `plan` in force; where no engine can hold it, say so and stay with the plan before."""
+        try:
+            chain.apply(plan.placement)
+        except LlmdistError as error:
+            self.plan_result = before
+            self.messages.append(f"The new placement could not be put in force, the one before stays: {error}")
+            return
+        if self._observer:
+            self._observer(PlacementChanged(time.monotonic(), plan.placement.blocks))
 
     def _finish(self, on_event: Observer | None) -> None:
         stats = self.stats
@@ -333,9 +343,9 @@ class Session:
         placement = None
         if memory:
             with suppress(InfeasibleError):
-                plan = solve(shrunk(plan.problem, 0.75), seed=plan.seed, stop=MaxSeconds(1.0))
+                plan = solve(_shrunk(plan), seed=plan.seed, stop=MaxSeconds(1.0))
                 self.plan_result, placement = plan, plan.placement
-                sentence += ", with three quarters of the memory cap"
+                sentence += ", with three quarters of the memory"
         self.messages.append(sentence + ".")
         if self._observer:
             replayed = self.stats.prompt_tokens + max(0, self.stats.tokens - 1)
@@ -387,6 +397,13 @@ class Session:
                 f"{format_seconds(self.stats.ttft_seconds)}, peak memory {peak}"
             )
         return "\n".join(lines)
+
+
+def _shrunk(plan: PlanResult) -> PlanningProblem:
+    """Return the plan's problem with every memory at three quarters of what the plan takes of it."""
+    problem = plan.problem
+    taken = {d.name: plan.prediction.peak_bytes.get(d.name, 0) for d in problem.devices if d.executes}
+    return problem.with_caps({name: int(0.75 * min(problem.cap(name), used)) for name, used in taken.items() if used})
 
 
 def _token_event(

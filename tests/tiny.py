@@ -1,7 +1,7 @@
 """Tiny random checkpoints of every supported family, written as transformers writes them.
 
 `write_tiny` is for any test that needs a model on disk; the tokenizer is the demo model's when it is
-there (512 tokens), else a byte-level one without merges.
+there (768 tokens), else a byte-level one without merges.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ SHAPE: dict[str, Any] = {
     "num_attention_heads": 4,
     "num_key_value_heads": 2,
     "head_dim": 20,
-    "vocab_size": 512,
+    "vocab_size": 768,
     "max_position_embeddings": 256,
     "bos_token_id": 0,
     "eos_token_id": 0,

@@ -16,6 +16,7 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
+import psutil
 import torch
 from torch.nn import functional
 
@@ -23,12 +24,14 @@ from ..model.probe_blocks import tiny_blocks
 from .probe import cpu_label, existing_folder, probe_devices
 from .profile import Device, HardwareProfile, Link
 
-__all__ = ["cache_file", "hardware_profile", "measure"]
+__all__ = ["busy_share", "cache_file", "hardware_profile", "measure"]
 
 Progress = Callable[[str, float], None]
 MIB = 1 << 20
 READ_BYTES = 4 * MIB
-CACHE_VERSION = 1
+CACHE_VERSION = 2
+#: Rates measured while other work uses more of the processor than this are used once and not kept.
+BUSY_SHARE = 0.3
 
 
 def hardware_profile(
@@ -48,9 +51,17 @@ def hardware_profile(
         cached = _load(key)
         if cached is not None:
             return _with_memory_of(cached, probe_devices(place))
+    busy = busy_share()
     profile = measure(place, progress)
+    if busy > BUSY_SHARE:
+        return replace(profile, note=f"beside other work that used {busy:.0%} of the processor: not kept")
     _store(key, profile)
     return profile
+
+
+def busy_share(seconds: float = 0.3) -> float:
+    """Return the share of the processor that is in use, 0 to 1, watched for `seconds`."""
+    return float(psutil.cpu_percent(interval=seconds)) / 100
 
 
 def measure(

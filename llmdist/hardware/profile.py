@@ -48,13 +48,17 @@ class Link:
 
 @dataclass(frozen=True, slots=True)
 class HardwareProfile:
-    """The devices and links of one machine. `source`: ``measured``, ``simulated`` or ``nominal``."""
+    """The devices and links of one machine.
+
+    `source` is ``measured``, ``simulated`` or ``nominal``; `note` says what to know of the figures.
+    """
 
     machine: str
     devices: tuple[Device, ...]
     links: tuple[Link, ...]
     date: str
     source: str = "measured"
+    note: str = ""
 
     def device(self, name: str) -> Device:
         """Return the device called `name`; KeyError if there is none."""

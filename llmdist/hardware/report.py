@@ -16,7 +16,7 @@ def describe(profile: HardwareProfile) -> str:
     devices += [_device_row(device) for device in profile.devices]
     links: list[tuple[str, ...]] = [("link", "bandwidth", "latency")]
     links += [_link_row(link) for link in profile.links]
-    title = f"{profile.machine}, {profile.source} {profile.date}"
+    title = f"{profile.machine}, {profile.source} {profile.date}" + (f" ({profile.note})" if profile.note else "")
     return "\n".join([title, *_aligned(devices), *(_aligned(links) if profile.links else [])])
 
 

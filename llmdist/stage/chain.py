@@ -39,6 +39,7 @@ class Chain:
         self._stage: Stage | None = None
         self.restarts = 0
         self._prompt_tokens = 0
+        self._done: tuple[int, ...] = ()  # tokens whose keys and values the stage holds
         self._start()
 
     def _start(self) -> None:
@@ -65,9 +66,20 @@ class Chain:
         return reply
 
     def apply(self, placement: Placement) -> None:
-        """Move to `placement`; what a restarted stage is told changes too."""
-        self._load = replace(self._load, placement=placement)
-        self._guarded(Apply(placement), history=())
+        """Move to `placement`; what a restarted stage is told changes too.
+
+        Raises
+        ------
+        StageError : no stage could hold it; the next request starts one with the placement before.
+        """
+        before = self._load
+        self._load = replace(before, placement=placement)
+        try:
+            self._guarded(Apply(placement), self._done)
+        except BaseException:
+            self._load = before
+            self.close()  # a stage that is half moved must not go on
+            raise
 
     def forward(
         self, tokens: tuple[int, ...], start: int, greedy: bool, history: tuple[int, ...], prompt_tokens: int = 0
@@ -79,6 +91,7 @@ class Chain:
         self._prompt_tokens = prompt_tokens or len(history)
         reply = self._guarded(Forward(tokens, start, greedy), history)
         assert isinstance(reply, Stepped)
+        self._done = (*history, *tokens)
         return reply
 
     def _guarded(self, message: Message, history: tuple[int, ...]) -> Reply:

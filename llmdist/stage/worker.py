@@ -21,8 +21,11 @@ from .messages import Applied, Apply, Failed, Forward, Load, Loaded, Message, Re
 __all__ = ["Worker"]
 
 
+_PROCESS = psutil.Process()
+
+
 def _resident_bytes() -> int:
-    return int(psutil.Process().memory_info().rss)
+    return int(_PROCESS.memory_info().rss)
 
 
 def _peak_resident_bytes() -> int:

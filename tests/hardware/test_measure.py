@@ -3,6 +3,9 @@
 import functools
 import importlib
 import json
+import os
+import subprocess
+import sys
 
 import pytest
 
@@ -24,6 +27,7 @@ def quick(monkeypatch, tmp_path):
 
     monkeypatch.setenv("LLMDIST_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(measuring, "measure", counted)
+    monkeypatch.setattr(measuring, "busy_share", lambda: 0.0)
     return calls
 
 
@@ -113,3 +117,26 @@ def test_describe_has_one_line_per_device_and_link(tmp_path):
     lines = describe(profile).splitlines()
     assert len(lines) == 3 + len(profile.devices) + len(profile.links)
     assert any("disk > cpu" in line and "B/s" in line for line in lines)
+
+
+def test_figures_of_a_busy_machine_are_not_kept(quick, tmp_path, monkeypatch):
+    """Rates measured beside other work would make every later prediction wrong."""
+    monkeypatch.setattr(measuring, "busy_share", lambda: 0.8)
+    assert "80%" in describe(hardware_profile(tmp_path))
+    hardware_profile(tmp_path)
+    assert len(quick) == 2
+    monkeypatch.setattr(measuring, "busy_share", lambda: 0.1)
+    hardware_profile(tmp_path)
+    assert hardware_profile(tmp_path).note == ""
+    assert len(quick) == 3
+
+
+def test_a_busy_processor_is_seen():
+    """A process that spins on every core is noticed, whatever else runs."""
+    spin = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(os.cpu_count() or 1)]
+    try:
+        assert measuring.busy_share(0.5) > 0.5
+    finally:
+        for process in spin:
+            process.kill()
+            process.wait()
