@@ -248,11 +248,10 @@ class Session:
             self.text, self.stats = "", GenerationStats(prompt_tokens=len(prompt), finish_reason="interrupted")
             observe = self._observer = self._observe(on_event)
             plan = self._planned()
+            caps = {name: plan.problem.cap(name) for name in plan.prediction.peak_bytes}
+            prediction = plan.prediction
             observe(
-                GenerationStarted(
-                    len(prompt), plan.prediction.tokens_per_second, plan.prediction.ttft_seconds,
-                    {name: plan.problem.cap(name) for name in plan.prediction.peak_bytes},
-                )  # fmt: skip
+                GenerationStarted(len(prompt), prediction.tokens_per_second, prediction.ttft_seconds, caps)
             )
             yield from self._steps(Stream(self._engine(), prompt, sampling), max_new_tokens, stop, observe)
         finally:

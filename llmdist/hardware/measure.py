@@ -32,6 +32,7 @@ READ_BYTES = 4 * MIB
 CACHE_VERSION = 2
 #: Rates measured while other work uses more of the processor than this are used once and not kept.
 BUSY_SHARE = 0.3
+PAGE_CACHE = " (page cache)"
 
 
 def hardware_profile(
@@ -89,8 +90,7 @@ def measure(
     say("disk: reading", len(executing) / (len(probed) + 1))
     disk_rate, disk_latency, cached = _time_disk(place, file_bytes)
     disk = next(device for device in probed if device.kind == "disk")
-    note = f"{disk.label} (page cache)" if cached else disk.label
-    devices.append(replace(disk, bandwidth=disk_rate, label=note))
+    devices.append(replace(disk, bandwidth=disk_rate, label=disk.label + (PAGE_CACHE if cached else "")))
     links = [Link("disk", "cpu", disk_rate, disk_latency)]
     for device in executing:
         if device.kind == "cuda":
@@ -264,9 +264,12 @@ def _store(key: dict[str, Any], profile: HardwareProfile) -> None:
 
 def _with_memory_of(profile: HardwareProfile, probed: tuple[Device, ...]) -> HardwareProfile:
     now = {device.name: device for device in probed}
-    devices = tuple(
-        replace(device, memory_bytes=now[device.name].memory_bytes, free_bytes=now[device.name].free_bytes)
-        if device.name in now else device
-        for device in profile.devices
-    )  # fmt: skip
-    return replace(profile, devices=devices)
+
+    def renewed(device: Device) -> Device:
+        fresh = now.get(device.name, device)
+        label = fresh.label
+        if device.label.endswith(PAGE_CACHE) and not label.endswith(PAGE_CACHE):
+            label += PAGE_CACHE
+        return replace(device, memory_bytes=fresh.memory_bytes, free_bytes=fresh.free_bytes, label=label)
+
+    return replace(profile, devices=tuple(map(renewed, profile.devices)))

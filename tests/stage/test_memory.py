@@ -13,7 +13,6 @@ from pathlib import Path
 import pytest
 from synthetic_checkpoint import write_checkpoint
 
-
 GIB = 1 << 30
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads and limits memory through Linux interfaces")
 
