@@ -50,4 +50,4 @@ def peak_bytes(problem: PlanningProblem, placement: Placement) -> dict[str, int]
         used[device] += problem.workspace_bytes
     for device, sizes in slots.items():
         used[device] += min(problem.slots, len(sizes)) * max(sizes)
-    return {name: int(round(value)) for name, value in used.items()}
+    return {name: round(value) for name, value in used.items()}

@@ -228,9 +228,14 @@ def profile(config: ModelConfig, name: str) -> ModelProfile:
         weights = projections + extra
         blocks.append(
             Block(
-                f"layers.{i}.attention", "attention", weights, weights, 2.0 * projections,
-                kv_elements_per_token=2 * keys, attention_flops_per_context=4.0 * queries,
-            )  # fmt: skip
+                f"layers.{i}.attention",
+                "attention",
+                weights,
+                weights,
+                2.0 * projections,
+                kv_elements_per_token=2 * keys,
+                attention_flops_per_context=4.0 * queries,
+            )
         )
         blocks.append(Block(f"layers.{i}.mlp", "mlp", mlp + hidden, mlp + hidden, 2.0 * mlp))
     blocks.append(Block("head", "head", rows + hidden, rows + hidden, 2.0 * rows))

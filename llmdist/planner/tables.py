@@ -82,9 +82,9 @@ def assignment_violations(problem: PlanningProblem, block: Block, assignment: As
         found.append(f"{block.name}: unknown precision {assignment.precision}")
     if assignment.exec_device in devices and not devices[assignment.exec_device].executes:
         found.append(f"{block.name}: {assignment.exec_device} cannot execute")
-    if not found and assignment.mode == "streamed":
-        if problem.link(assignment.home_device, assignment.exec_device) is None:
-            found.append(f"{block.name}: no link {assignment.home_device}>{assignment.exec_device}")
+    linked = problem.link(assignment.home_device, assignment.exec_device) is not None
+    if not found and assignment.mode == "streamed" and not linked:
+        found.append(f"{block.name}: no link {assignment.home_device}>{assignment.exec_device}")
     return found
 
 
@@ -130,7 +130,7 @@ def cost_tables(problem: PlanningProblem) -> CostTables:
     paths = [[transfer_seconds(problem, s, t, step) for t in executors] for s in executors]
     forbidden = np.isinf(np.array(paths))
     blocks = problem.blocks
-    streams = [[o.mode == "streamed" and b.kind != "embed" for o in row] for b, row in zip(blocks, rows)]
+    streams = [[o.mode == "streamed" and b.kind != "embed" for o in row] for b, row in zip(blocks, rows, strict=True)]
     return CostTables(
         problem,
         options,
@@ -138,8 +138,8 @@ def cost_tables(problem: PlanningProblem) -> CostTables:
         np.array([[executors.index(o.exec_device) for o in row] for row in rows]),
         np.array([[names.index(o.home_device) for o in row] for row in rows]),
         np.array(streams),
-        np.array([[float(slot_bytes(b, o)) for o in row] for b, row in zip(blocks, rows)]),
-        np.array([[float(b.weight_bytes(o.precision)) for o in row] for b, row in zip(blocks, rows)]),
+        np.array([[float(slot_bytes(b, o)) for o in row] for b, row in zip(blocks, rows, strict=True)]),
+        np.array([[float(b.weight_bytes(o.precision)) for o in row] for b, row in zip(blocks, rows, strict=True)]),
         np.array([kv_bytes(problem, block) for block in blocks]),
         np.array([names.index(name) for name in executors]),
         np.array([i for i, d in enumerate(problem.devices) if d.kind == "disk"], dtype=np.int64),
