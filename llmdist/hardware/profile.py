@@ -16,9 +16,12 @@ __all__ = ["Device", "HardwareProfile", "Link"]
 class Device:
     """A memory, and the processor beside it if `kind` is not ``disk``.
 
-    `name`: ``cpu``, ``cuda:0``, ``disk``. `kind`: ``cpu``, ``cuda`` or ``disk``. `memory_bytes`: total;
+    `name`: ``cpu``, ``cuda:0``, ``disk``; on one machine of several ``m1/cuda:0``.
+    `kind`: ``cpu``, ``cuda`` or ``disk``. `memory_bytes`: total;
     `free_bytes`: free when probed. `bandwidth`: bytes/s at which a decode step reads weights.
     `flops`: FLOP/s of a large matmul. `overhead_seconds`: fixed price of computing one block once.
+    `pinned_bytes`: how much of a CPU's memory may be pinned for copies to GPUs (0: no limit of its own).
+    `bus_bandwidth`: bytes/s that all readers of a CPU's memory share (0: not known, not modelled).
     """
 
     name: str
@@ -29,6 +32,13 @@ class Device:
     flops: float = 0.0
     overhead_seconds: float = 0.0
     label: str = ""
+    pinned_bytes: int = 0
+    bus_bandwidth: float = 0.0
+
+    @property
+    def machine(self) -> str:
+        """Return the machine's name, the part before the slash; empty for the only machine."""
+        return self.name.rpartition("/")[0]
 
     @property
     def executes(self) -> bool:

@@ -20,7 +20,10 @@ class Block:
     """One placeable unit.
 
     `name` is ``embed``, ``layers.3.attention``, ``layers.3.mlp`` or ``head``; `kind` is ``embed``,
-    ``attention``, ``mlp`` or ``head``. `parameters` counts the weights that the block owns (0 for an
+    ``attention``, ``mlp`` or ``head``. A mixture-of-experts layer has ``layers.3.router`` (norm and gate) and
+    ``layers.3.experts.0`` .. (kind ``experts``: a group of `experts` experts, each of which one token is routed
+    to with probability `routed_share` = top_k / E) instead of the MLP.
+    `parameters` counts the weights that the block owns (0 for an
     embedding that is tied to the head: its rows are read from the head or the file).
     `parameters_per_token` counts the weights that one decode step reads (an embedding: one row).
     `flops_per_token` is 2 x the multiplied weights; `kv_elements_per_token` counts K and V elements
@@ -34,10 +37,26 @@ class Block:
     flops_per_token: float
     kv_elements_per_token: int = 0
     attention_flops_per_context: float = 0.0
+    experts: int = 0
+    routed_share: float = 1.0
 
     def weight_bytes(self, precision: str) -> int:
         """Return the bytes of the block's weights at `precision`."""
         return int(self.parameters * BYTES_PER_PARAMETER[precision])
+
+    def active_share(self, rows: float) -> float:
+        """Return the expected share of the weights that `rows` tokens touch: 1 - (1 - top_k / E) ** rows."""
+        return float(1.0 - (1.0 - self.routed_share) ** rows)
+
+    def hit_share(self, rows: float) -> float:
+        """Return the probability that at least one expert of the block is touched by `rows` tokens."""
+        return float(1.0 - (1.0 - self.routed_share) ** (rows * max(1, self.experts)))
+
+    def parameters_read(self, rows: float) -> float:
+        """Return the weights that a pass of `rows` tokens reads: an embedding's rows, routed experts, or all."""
+        if self.kind == "embed":
+            return self.parameters_per_token * rows
+        return self.parameters * self.active_share(rows) if self.kind == "experts" else self.parameters_per_token
 
 
 @dataclass(frozen=True, slots=True)
