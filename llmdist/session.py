@@ -6,6 +6,7 @@ lives in a stage behind `Chain`, so the session outlives it.
 
 from __future__ import annotations
 
+import operator
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -120,8 +121,7 @@ class Session:
         UnitError, PlanError, InfeasibleError : with the plan before left in force.
         """
         self._check_usable()
-        if not 0 < seconds < float("inf"):
-            raise PlanError(f"The search was given {seconds} seconds: give it more than 0, such as 2.")
+        _check_search(seed, seconds)
         problem = build_problem(
             self.profile, self.hardware, vram=vram, ram=ram, disk=disk, precision=precision,
             context=context, batch=batch, objective=objective, locks=locks,
@@ -196,8 +196,8 @@ class Session:
         self._check_usable()
         sampling = Sampling(temperature, top_k, top_p, seed)
         tokens = self._encode(prompt, chat)
-        if max_new_tokens < 1:
-            raise GenerationError(f"{max_new_tokens} new tokens were asked: ask for at least 1.")
+        if not isinstance(max_new_tokens, int) or max_new_tokens < 1:
+            raise GenerationError(f"{max_new_tokens!r} new tokens were asked: ask for a whole number from 1.")
         self._check_context(len(tokens), max_new_tokens)
         stops = (stop,) if isinstance(stop, str) else tuple(stop)
         return self._generate(tokens, max_new_tokens, sampling, stops, on_event)
@@ -210,7 +210,7 @@ class Session:
                 return tuple(self.tokenizer.chat([{"role": "user", "content": prompt}]))
             tokens = tuple(self.tokenizer.encode(prompt))
         else:
-            tokens = tuple(int(t) for t in prompt)
+            tokens = _token_ids(prompt)
         if not tokens:
             raise GenerationError("The prompt has no tokens: give some text or token ids.")
         bad = [t for t in tokens if not 0 <= t < self.profile.vocab_size]
@@ -396,6 +396,20 @@ class Session:
                 f"{format_seconds(self.stats.ttft_seconds)}, peak memory {peak}"
             )
         return "\n".join(lines)
+
+
+def _token_ids(prompt: Sequence[int]) -> tuple[int, ...]:
+    try:
+        return tuple(operator.index(token) for token in prompt)
+    except TypeError as error:
+        raise GenerationError(f"The prompt {prompt!r:.60} is neither text nor whole token ids ({error}).") from error
+
+
+def _check_search(seed: int, seconds: float) -> None:
+    if not isinstance(seconds, (int, float)) or not 0 < seconds < float("inf"):
+        raise PlanError(f"The search was given {seconds!r} seconds: give it a number above 0, such as 2.")
+    if not isinstance(seed, int) or seed < 0:
+        raise PlanError(f"The search was given the seed {seed!r}: give a whole number from 0.")
 
 
 def _shrunk(plan: PlanResult) -> PlanningProblem:

@@ -136,7 +136,9 @@ def test_a_plan_file_comes_back_as_it_was(session: llmdist.Session, tmp_path: Pa
         ({"precision": "int3"}, PlanError, "Unknown precision"),
         ({"precision": "int8"}, PlanError, "this version executes"),
         ({"batch": 4}, PlanError, "one sequence at a time"),
-        ({"seconds": 0}, PlanError, "more than 0"),
+        ({"seconds": 0}, PlanError, "above 0"),
+        ({"seconds": "long"}, PlanError, "'long' seconds"),
+        ({"seed": -1}, PlanError, "seed -1"),
         ({"objective": "beauty"}, PlanError, "objective"),
     ],
 )
@@ -155,8 +157,11 @@ def test_a_wrong_limit_is_one_sentence_and_leaves_the_plan(
     [
         ("", {}, "empty"),
         ([], {}, "no tokens"),
+        (None, {}, "neither text nor"),
+        ([1.5, 2], {}, "neither text nor"),
         ([99999], {}, "vocabulary"),
-        (PROMPT, {"max_new_tokens": 0}, "at least 1"),
+        (PROMPT, {"max_new_tokens": 0}, "whole number from 1"),
+        (PROMPT, {"max_new_tokens": "many"}, "'many' new tokens"),
         (PROMPT, {"max_new_tokens": 5000}, "trained"),
         (PROMPT, {"temperature": -1}, "temperature"),
         (PROMPT, {"top_p": 0}, "top_p"),

@@ -113,9 +113,11 @@ def answer_weights(rows: Tensor, mark: tuple[int, int], newline: int, weight: fl
 
 
 def train(
-    out: Path, minutes: float, seed: int, batch: int = 8, length: int = 160, report: int = 50
+    out: Path, minutes: float, seed: int, batch: int = 8, length: int = 160, report: int = 50, steps: int = 0
 ) -> list[float]:
     """Train for `minutes` of wall-clock time and return the loss of every step (nats per token).
+
+    With `steps` that many steps are made, however long they take: the same losses on a busy machine.
 
     Matrices inside the layers learn by Muon (orthogonalised momentum, which needs about half the steps of
     AdamW here), embeddings and norms by AdamW.
@@ -130,12 +132,13 @@ def train(
         torch.optim.AdamW(others, lr=ADAMW_RATE, betas=(0.9, 0.98), weight_decay=0.0),
     ]
     losses: list[float] = []
+    warm = min(100, steps // 4) if steps else 100
     started = saved = time.monotonic()
     for step, rows in enumerate(batches(tokenizer, seed, batch, length)):
-        done = (time.monotonic() - started) / (60 * minutes)
+        done = step / steps if steps else (time.monotonic() - started) / (60 * minutes)
         if done >= 1:
             break
-        rate = min(1.0, (step + 1) / 100) * min(1.0, 2 * (1 - done) + 0.01)
+        rate = min(1.0, (step + 1) / warm) * min(1.0, 2 * (1 - done) + 0.01)
         for optimizer, top in zip(optimizers, (MUON_RATE, ADAMW_RATE), strict=True):
             optimizer.param_groups[0]["lr"] = top * rate
         with torch.autocast("cpu", torch.bfloat16):
