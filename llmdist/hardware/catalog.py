@@ -41,11 +41,13 @@ class _Gpu:
 
 @dataclass(frozen=True, slots=True)
 class _Host:
-    """`memory` bytes, `bandwidth` bytes/s that a GEMV reads, `flops`, `disk` bytes/s of sequential reads."""
+    """`memory` bytes, `bandwidth` bytes/s that a GEMV reads, `bus` bytes/s that all readers of the memory share,
+    `flops`, `disk` bytes/s of sequential reads."""
 
     label: str
     memory: int
     bandwidth: float
+    bus: float
     flops: float
     disk: float
     source: str
@@ -87,27 +89,29 @@ H200 = _Gpu(
 )  # fmt: skip
 
 DESKTOP = _Host(
-    "8 cores, 64 GB DDR5-5600, NVMe 4.0", 64 * GIB, 60e9, 1.0e12, 5e9,
+    "8 cores, 64 GB DDR5-5600, NVMe 4.0", 64 * GIB, 60e9, 70e9, 1.0e12, 5e9,
     "Host: two channels of DDR5-5600 are 90 GB/s on paper, 70 reached by reads and 60 by a GEMV; AVX-512 bf16 "
     "matmul about 1 TFLOP/s; a PCIe 4.0 NVMe reads 7 GB/s on paper, 5 by large direct reads",
 )  # fmt: skip
 OLDER = _Host(
-    "6 cores, 32 GB DDR4-3200, NVMe 3.0", 32 * GIB, 36e9, 0.4e12, 2.5e9,
-    "Host: two channels of DDR4-3200 are 51 GB/s on paper, 70 % of it by a GEMV; AVX2 matmul about 0.4 TFLOP/s; "
-    "a PCIe 3.0 NVMe reads 3.5 GB/s on paper, 2.5 by large reads",
+    "6 cores, 32 GB DDR4-3200, NVMe 3.0", 32 * GIB, 36e9, 41e9, 0.4e12, 2.5e9,
+    "Host: two channels of DDR4-3200 are 51 GB/s on paper, 80 % of it by reads and 70 % by a GEMV; "
+    "AVX2 matmul about 0.4 TFLOP/s; a PCIe 3.0 NVMe reads 3.5 GB/s on paper, 2.5 by large reads",
 )  # fmt: skip
 LAPTOP = _Host(
-    "8 cores, 16 GB DDR5-4800, NVMe 4.0", 16 * GIB, 48e9, 0.5e12, 3e9,
-    "Host: two channels of DDR5-4800 are 77 GB/s on paper, about 62 % of it by a GEMV; matmul 0.5 TFLOP/s under a "
-    "laptop's power limit; NVMe 3 GB/s by large reads",
+    "8 cores, 16 GB DDR5-4800, NVMe 4.0", 16 * GIB, 48e9, 58e9, 0.5e12, 3e9,
+    "Host: two channels of DDR5-4800 are 77 GB/s on paper, about 75 % of it by reads and 62 % by a GEMV; "
+    "matmul 0.5 TFLOP/s under a laptop's power limit; NVMe 3 GB/s by large reads",
 )  # fmt: skip
 COLAB = _Host(
-    "Colab, 2 virtual cores, 12.7 GB, network disk", int(12.67 * GIB), 12e9, 0.08e12, 0.18e9,
-    "Host: two threads of a 2.2 GHz Xeon read about 12 GB/s; the boot disk is a network volume of about 180 MB/s",
+    "Colab, 2 virtual cores, 12.7 GB, network disk", int(12.67 * GIB), 12e9, 14e9, 0.08e12, 0.18e9,
+    "Host: two threads of a 2.2 GHz Xeon read about 14 GB/s, 12 by a GEMV; "
+    "the boot disk is a network volume of about 180 MB/s",
 )  # fmt: skip
 SERVER = _Host(
-    "16 of a server's cores, 256 GB DDR5, NVMe 5.0", 256 * GIB, 150e9, 3e12, 6e9,
-    "Host: 16 cores of a socket with eight channels of DDR5-4800 (307 GB/s on paper) read about half of it",
+    "16 of a server's cores, 256 GB DDR5, NVMe 5.0", 256 * GIB, 150e9, 200e9, 3e12, 6e9,
+    "Host: 16 cores of a socket with eight channels of DDR5-4800 (307 GB/s on paper) read about two thirds of it, "
+    "half by a GEMV",
 )  # fmt: skip
 
 GIGABIT = (117e6, 0.5e-3)  # 1 Gbit/s less TCP and Ethernet headers; a hop of 0.4 ms of wake-ups and 0.1 ms of wire
@@ -126,14 +130,19 @@ def _computer(host: _Host, gpus: tuple[_Gpu, ...] = (), prefix: str = "") -> tup
         links.append(Link(name, cpu, gpu.pcie, COPY_LATENCY))
         links.append(Link(disk, name, min(host.disk, gpu.pcie), DISK_LATENCY + COPY_LATENCY))
     free = host.memory - SYSTEM_BYTES
-    devices.append(Device(cpu, "cpu", host.memory, free, host.bandwidth, host.flops, CPU_OVERHEAD, host.label))
+    devices.append(
+        Device(
+            cpu, "cpu", host.memory, free, host.bandwidth, host.flops, CPU_OVERHEAD, host.label, bus_bandwidth=host.bus
+        )
+    )
     devices.append(Device(disk, "disk", 1000 * 10**9, 500 * 10**9, host.disk, label="disk of " + host.label))
     return devices, links
 
 
 def _profile(name: str, host: _Host, gpus: tuple[_Gpu, ...] = (), note: str = "") -> HardwareProfile:
     devices, links = _computer(host, gpus)
-    sources = ". ".join([*([note] if note else []), *(part.source for part in (*gpus, host))])
+    words = [note] if note else []
+    sources = ". ".join([*words, *(gpu.source for gpu in gpus), host.source])
     return HardwareProfile(name, tuple(devices), tuple(links), DATE, "nominal", sources + ".")
 
 
@@ -149,7 +158,7 @@ def _four(name: str, network: tuple[float, float], words: str) -> HardwareProfil
         Link(f"m{i}/cpu", f"m{j}/cpu", *network)
         for i in range(len(computers)) for j in range(len(computers)) if i != j
     ]  # fmt: skip
-    parts = (RTX3060, OLDER, LAPTOP4060, LAPTOP)
+    parts: tuple[_Gpu | _Host, ...] = (RTX3060, OLDER, LAPTOP4060, LAPTOP)
     sources = ". ".join([words, *(part.source for part in parts)])
     return HardwareProfile(name, tuple(devices), tuple(links), DATE, "nominal", sources + ".")
 
