@@ -84,6 +84,7 @@ class Session:
         self._chain: Chain | None = None
         self._cancelled = Flag()
         self._generating = Lock()
+        self._chain_lock = Lock()  # one thread at a time opens, moves or closes the engine between generations
         self._pending: tuple[PlanResult, PlanResult] | None = None  # (wanted, before)
         self._observer: Observer | None = None
         self._unloaded = False
@@ -154,11 +155,12 @@ class Session:
         wanted = replace(
             plan, placement=placement, prediction=prediction, objective_seconds=seconds, method="by hand"
         )
-        if self._generating.locked():
-            self._pending = (wanted, plan)
-        elif self._chain is not None:
-            self._chain.apply(placement)
-        self.plan_result = wanted
+        with self._chain_lock:
+            if self._generating.locked():
+                self._pending = (wanted, plan)
+            elif self._chain is not None:
+                self._chain.apply(placement)
+            self.plan_result = wanted
 
     def _planned(self) -> PlanResult:
         if self.plan_result is None:
@@ -253,7 +255,9 @@ class Session:
             observe(
                 GenerationStarted(len(prompt), prediction.tokens_per_second, prediction.ttft_seconds, caps)
             )
-            yield from self._steps(Stream(self._engine(), prompt, sampling), max_new_tokens, stop, observe)
+            with self._chain_lock:
+                engine = self._engine()
+            yield from self._steps(Stream(engine, prompt, sampling), max_new_tokens, stop, observe)
         finally:
             self._observer = None
             self._generating.release()
@@ -317,6 +321,11 @@ class Session:
             stats.bytes_moved, stats.peak_bytes,
         )  # fmt: skip
         self._observe(on_event)(event)
+
+    @property
+    def generating(self) -> bool:
+        """Whether a generation is running."""
+        return self._generating.locked()
 
     def cancel(self) -> None:
         """Stop the running generation before its next token; its text is kept in `text`."""

@@ -1,6 +1,6 @@
 """Magics for notebooks and IPython: ``%load_ext llmdist_magics``.
 
-``%llm_load``, ``%llm_plan``, ``%llm_generate``, ``%llm_status``, ``%llm_unload``. Everything heavy is
+``%llm_load``, ``%llm_plan``, ``%llm_place``, ``%llm_generate``, ``%llm_status``, ``%llm_unload``. Everything heavy is
 imported when the extension is loaded, not when this package is.
 """
 
@@ -22,6 +22,7 @@ def load_ipython_extension(ipython: InteractiveShell) -> None:
     from . import completion
     from .generate import generate
     from .load import load
+    from .place import place
     from .plan import plan
     from .state import SessionState
     from .status import status
@@ -29,10 +30,10 @@ def load_ipython_extension(ipython: InteractiveShell) -> None:
 
     state = SessionState(ipython)
     setattr(ipython, _STATE, state)
-    for name, work in (("load", load), ("plan", plan), ("status", status), ("unload", unload)):
+    for name, work in (("load", load), ("plan", plan), ("place", place), ("status", status), ("unload", unload)):
         _register(ipython, f"llm_{name}", "line", state, work)
     _register(ipython, "llm_generate", "line_cell", state, generate)
-    completion.install(ipython)
+    completion.install(ipython, lambda: state.session)
 
 
 def _register(

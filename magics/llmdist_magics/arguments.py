@@ -67,6 +67,19 @@ def _plan() -> MagicParser:
     return parser
 
 
+def _place() -> MagicParser:
+    parser = _parser(
+        "llm_place", "Open the placement editor, or change the placement with words.",
+        "Blocks: layers.3-7.mlp, layers.0-3, mlp, head, all, layers.2.mlp..head. Where: cpu, gpu, disk (rest there), "
+        "disk>cpu, a precision. Or: lock BLOCKS, unlock BLOCKS, why BLOCK, undo, redo, replan, apply, revert, "
+        "save FILE, load FILE, compare [FILE], show, close.",
+    )  # fmt: skip
+    parser.add_argument("words", nargs="*", metavar="WORD", help="for example: layers.3-7.mlp cpu, or: lock layers.0-3")
+    parser.add_argument("--seconds", type=float, default=1.0, metavar="X", help="search time of replan (1)")
+    _common(parser, "the PlacementEditor")
+    return parser
+
+
 def _generate() -> MagicParser:
     parser = _parser("llm_generate", "Generate text: options first, then the prompt as it stands.",
                      "Write -- before a prompt that starts with a dash.")  # fmt: skip
@@ -91,6 +104,7 @@ def _common(parser: MagicParser, result: str) -> None:
 PARSERS: dict[str, MagicParser] = {
     "llm_load": _load(),
     "llm_plan": _plan(),
+    "llm_place": _place(),
     "llm_generate": _generate(),
     "llm_status": _parser("llm_status", "Print the model, the machine and the plan in force."),
     "llm_unload": _parser("llm_unload", "End the session and free its memory."),

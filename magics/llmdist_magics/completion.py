@@ -8,13 +8,18 @@ from typing import Any
 from IPython.core.interactiveshell import InteractiveShell
 
 from .arguments import PARSERS, options_of
+from .place import place_words
 
 __all__ = ["install", "remove"]
 
 
-def _completer(name: str) -> Callable[[Any, Any], list[str]]:
+def _completer(name: str, session_of: Callable[[], Any]) -> Callable[[Any, Any], list[str]]:
     def complete(_: Any, event: Any) -> list[str]:
         words = options_of(name)
+        if name == "llm_place":
+            before = event.line[: -len(event.symbol)] if event.symbol else event.line
+            typed = [word for word in before.split()[1:] if not word.startswith("-")]
+            words = [*place_words(session_of(), typed), *words]
         if name == "llm_load":
             words = ["demo", *words]
         return [word for word in words if word.startswith(event.symbol)]
@@ -26,11 +31,11 @@ def _keys(name: str) -> tuple[str, ...]:
     return (f"%{name}", f"%%{name}") if name == "llm_generate" else (f"%{name}",)
 
 
-def install(shell: InteractiveShell) -> None:
-    """Register one completer per magic."""
+def install(shell: InteractiveShell, session_of: Callable[[], Any]) -> None:
+    """Register one completer per magic; `session_of` gives the session that is loaded then."""
     for name in PARSERS:
         for key in _keys(name):
-            shell.set_hook("complete_command", _completer(name), str_key=key)
+            shell.set_hook("complete_command", _completer(name, session_of), str_key=key)
 
 
 def remove(shell: InteractiveShell) -> None:

@@ -20,6 +20,7 @@ class SessionState:
     def __init__(self, shell: InteractiveShell) -> None:
         self.shell = shell
         self.session: Any = None
+        self.editor: Any = None
 
     def require(self) -> Any:
         """Return the session; UsageError when no model is loaded."""
@@ -30,6 +31,9 @@ class SessionState:
     def replace(self, session: Any) -> None:
         """Take a new session (or None) and unload the former one."""
         former, self.session = self.session, session
+        if self.editor is not None:
+            self.editor.close()
+            self.editor = None
         if session is not None:
             self.shell.user_ns["llm"] = session
         elif self.shell.user_ns.get("llm") is former:

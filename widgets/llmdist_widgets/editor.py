@@ -1,0 +1,360 @@
+"""The placement editor: a draft beside the plan in force, moved by hand, searched around locks, applied.
+
+    editor = PlacementEditor(session)
+    editor.move("layers.3-7.mlp", "cpu")
+    editor.apply()
+
+A plain API for programs and the magic; every method may be called from any thread.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from threading import Event as Flag
+from threading import RLock
+from typing import TYPE_CHECKING, Any
+
+from llmdist.errors import PlanError
+from llmdist.events import Observer
+from llmdist.planner import AnyOf, MaxSeconds, Placement, PlanResult, Prediction, evaluate, solve
+from llmdist.planner.stop import Progress
+from llmdist.planner.tables import cost_tables
+from llmdist.units import format_bytes, format_seconds
+
+from .editor_draft import Draft
+from .editor_tables import packed_tables
+from .editor_why import why_words
+from .editor_words import block_indices, parse_target, span_words
+
+if TYPE_CHECKING:
+    from llmdist.session import Session
+
+__all__ = ["Comparison", "PlacementEditor"]
+
+Trail = tuple[tuple[float, ...], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """The draft against another placement of the same problem."""
+
+    name: str
+    placement: Placement
+    prediction: Prediction
+    draft: Prediction
+    changed: tuple[str, ...]
+
+    def summary(self) -> str:
+        """Return both predictions and what differs, as text."""
+        rows = [f"{'':12}{'tokens/s':>10}{'per token':>12}{'first':>12}{'copied':>12}"]
+        for name, p in (("draft", self.draft), (self.name[:11], self.prediction)):
+            rows.append(
+                f"{name:12}{p.tokens_per_second:10.1f}{format_seconds(p.tpot_seconds):>12}"
+                f"{format_seconds(p.ttft_seconds):>12}{format_bytes(p.bytes_per_token):>12}"
+            )
+        shown = ", ".join(self.changed[:8]) + (" ..." if len(self.changed) > 8 else "")
+        rows.append(f"{len(self.changed)} blocks differ" + (f": {shown}" if self.changed else ""))
+        return "\n".join(rows)
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """A stop rule: somebody asked."""
+
+    flag: Flag
+    seconds: float | None = None
+
+    def reason(self, progress: Progress) -> str | None:
+        return "asked" if self.flag.is_set() else None
+
+
+class PlacementEditor:
+    """A draft of the session's placement. `session.plan()` is run first where there is no plan yet."""
+
+    def __init__(self, session: Session) -> None:
+        self.session = session
+        self.compared: Comparison | None = None
+        self.on_change: Callable[[], None] = lambda: None
+        self._lock = RLock()
+        self._stop_search = Flag()
+        self._adopt()
+
+    def _adopt(self) -> None:
+        """Start over from the plan in force."""
+        plan = self.session.plan_result or self.session.plan()
+        self.plan = plan
+        self.problem = replace(plan.problem, locks={})
+        self.tables = cost_tables(self.problem)
+        names = [block.name for block in self.problem.blocks]
+        self.draft = Draft(self.tables, plan.placement, (names.index(name) for name in plan.problem.locks))
+        self.packed = packed_tables(self.tables, plan.bound_seconds)
+        self.trail = self._widened(plan.trail, plan.problem.locks)
+        self.compared = None
+
+    def _widened(self, trail: Trail, locks: Any) -> Trail:
+        """Return the trail over this problem's options; a locked block had only one."""
+        if not trail:
+            return ()
+        rows = []
+        for name, row, options in zip(self.draft.names, trail, self.tables.options, strict=True):
+            if name in locks:
+                rows.append(tuple(float(option == locks[name]) for option in options))
+            else:
+                rows.append(tuple(row[: len(options)]))
+        return tuple(rows)
+
+    # ---- what it is ---------------------------------------------------------------------------------
+
+    @property
+    def placement(self) -> Placement:
+        """Return the draft."""
+        return self.draft.placement
+
+    @property
+    def prediction(self) -> Prediction:
+        """Return the predicted speed and memory of the draft."""
+        return evaluate(self.problem, self.placement)
+
+    @property
+    def locked(self) -> tuple[str, ...]:
+        """Return the names of the locked blocks."""
+        return tuple(self.draft.names[i] for i in sorted(self.draft.now.locked))
+
+    def over(self) -> dict[str, int]:
+        """Return the bytes by which the draft is over its cap, per device that is."""
+        peaks = self.prediction.peak_bytes
+        caps = {d.name: cap for d, cap in zip(self.problem.devices, self.tables.caps, strict=True)}
+        return {name: round(used - caps[name]) for name, used in peaks.items() if used - caps[name] >= 0.5}
+
+    def objective_seconds(self, prediction: Prediction) -> float:
+        """Return what the plan's objective makes of `prediction`."""
+        if self.problem.objective == "latency":
+            return prediction.tpot_seconds
+        return prediction.ttft_seconds + max(0, self.problem.workload.new_tokens - 1) * prediction.tpot_seconds
+
+    def summary(self) -> str:
+        """Return the draft in a few lines of text."""
+        p, over = self.prediction, self.over()
+        memory = ", ".join(
+            f"{name} {format_bytes(used)} of {format_bytes(self.problem.cap(name))}"
+            + (f" OVER by {format_bytes(over[name])}" if name in over else "")
+            for name, used in p.peak_bytes.items()
+        )
+        gap = max(0.0, self.objective_seconds(p) / self.plan.bound_seconds - 1)
+        changed = len(self._changed_from(self.session.plan_result or self.plan))
+        return "\n".join(
+            [
+                f"draft: {changed} blocks differ from the plan in force, {len(self.locked)} locked",
+                self.placement.in_words(),
+                f"predicted {p.tokens_per_second:.1f} tokens/s ({format_seconds(p.tpot_seconds)} per token, first "
+                f"after {format_seconds(p.ttft_seconds)}); at most {gap:.1%} from the best possible",
+                f"memory {memory}; {format_bytes(p.bytes_per_token)} copied per token",
+            ]
+        )
+
+    def _changed_from(self, plan: PlanResult) -> tuple[str, ...]:
+        return tuple(
+            name
+            for name, old, new in zip(
+                plan.placement.blocks, plan.placement.assignments, self.placement.assignments, strict=False
+            )
+            if old != new
+        )
+
+    # ---- what a hand does ---------------------------------------------------------------------------
+
+    def move(self, blocks: str, target: str) -> str:
+        """Move blocks, as one step that can be undone; return what happened in one sentence.
+
+        Parameters
+        ----------
+        blocks : such as ``"layers.3-7.mlp"``; see `editor_words`.
+        target : such as ``"cpu"``, ``"disk>cpu int8"`` or ``"bf16"``.
+
+        Raises
+        ------
+        PlanError : blocks or target are unknown, or not one of the blocks can go there.
+        """
+        indices = block_indices(self.draft.names, blocks)
+        wanted = parse_target(self.problem.devices, target.split())
+        with self._lock:
+            locked = [i for i in indices if i in self.draft.now.locked]
+            changes, impossible = self.draft.moves(indices, wanted)
+            if not changes and impossible:
+                name = self.draft.names[impossible[0]]
+                labels = ", ".join(option.label for option in self.tables.options[impossible[0]])
+                span = span_words(self.draft.names, impossible)
+                raise PlanError(f"{span} cannot be {target!r}: {name} can be {labels}.")
+            changed = self.draft.set(changes)
+        notes = [f"{len(group)} {word}" for group, word in ((locked, "locked"), (impossible, "unable")) if group]
+        self.on_change()
+        stayed = f" ({' and '.join(notes)} stayed)" if notes else ""
+        return f"Moved {span_words(self.draft.names, changed)} to {target}{stayed}."
+
+    def lock(self, blocks: str) -> str:
+        """Lock blocks: hand and ants leave them where they are."""
+        return self._set_lock(blocks, True)
+
+    def unlock(self, blocks: str) -> str:
+        """Unlock blocks."""
+        return self._set_lock(blocks, False)
+
+    def _set_lock(self, blocks: str, locked: bool) -> str:
+        indices = block_indices(self.draft.names, blocks)
+        with self._lock:
+            self.draft.lock(indices, locked)
+        self.on_change()
+        return f"{'Locked' if locked else 'Unlocked'} {span_words(self.draft.names, indices)}."
+
+    def undo(self) -> str:
+        """Take the last step back."""
+        with self._lock:
+            done = self.draft.undo()
+        self.on_change()
+        return "Took the last step back." if done else "There is nothing to undo."
+
+    def redo(self) -> str:
+        """Do the step again that was taken back."""
+        with self._lock:
+            done = self.draft.redo()
+        self.on_change()
+        return "Did the step again." if done else "There is nothing to redo."
+
+    def why(self, block: str) -> str:
+        """Return where a block is, and what its best other options would change, as text."""
+        return why_words(self.tables, self.draft.now.choice, block_indices(self.draft.names, block)[0])
+
+    # ---- the ants -----------------------------------------------------------------------------------
+
+    def replan(self, seconds: float = 1.0, on_event: Observer | None = None) -> str:
+        """Send the ants around the locked blocks and put what they find into the draft.
+
+        Raises
+        ------
+        InfeasibleError : nothing fits around the locks.
+        """
+        if not 0 < seconds < float("inf"):
+            raise PlanError(f"The search was given {seconds} seconds: give it more than 0, such as 1.")
+        self._stop_search.clear()
+        with self._lock:
+            locks = {name: self.placement[name] for name in self.locked}
+            before = self.prediction
+        rule = AnyOf((MaxSeconds(seconds), _Asked(self._stop_search)))
+        found = solve(replace(self.problem, locks=locks), seed=self.plan.seed, stop=rule, on_event=on_event)
+        with self._lock:
+            self.trail = self._widened(found.trail, locks)
+            self.draft.replace(self.draft.choice_of(found.placement))
+        self.on_change()
+        return (
+            f"The ants kept {len(locks)} locked blocks: {before.tokens_per_second:.1f} -> "
+            f"{found.prediction.tokens_per_second:.1f} tokens/s predicted."
+        )
+
+    def stop_search(self) -> None:
+        """End a running re-plan with the best found so far."""
+        self._stop_search.set()
+
+    # ---- the session --------------------------------------------------------------------------------
+
+    @property
+    def stale(self) -> bool:
+        """Whether the session was planned anew under other limits since the editor took up its plan."""
+        current = self.session.plan_result
+        return current is None or replace(current.problem, locks={}) != self.problem
+
+    def _check_fresh(self) -> None:
+        if self.stale:
+            raise PlanError(
+                "The session was planned anew under other limits since this editor opened: revert to take up the "
+                "new plan, then change that."
+            )
+
+    def apply(self) -> str:
+        """Put the draft in force: now, or between two tokens of the running generation.
+
+        Raises
+        ------
+        PlanError : the draft is over a cap, or the session was planned anew under other limits.
+        """
+        with self._lock:
+            self._check_fresh()
+            placement = self.placement
+            changed = self._changed_from(self.session.plan_result or self.plan)
+            self.session.apply(placement)
+            assert self.session.plan_result is not None
+            self.plan = self.session.plan_result
+        self.on_change()
+        when = "; it takes effect before the next token" if self.session.generating else ""
+        return f"Applied: {len(changed)} blocks changed{when}."
+
+    def revert(self) -> str:
+        """Go back to the plan in force; under the same limits this is a step that can be undone."""
+        with self._lock:
+            current = self.session.plan_result
+            if current is None or self.stale:
+                self._adopt()
+            else:
+                self.plan = current
+                self.draft.replace(self.draft.choice_of(current.placement))
+        self.on_change()
+        return "Back at the plan in force."
+
+    # ---- files and comparison -----------------------------------------------------------------------
+
+    def plan_of_draft(self) -> PlanResult:
+        """Return the draft as a plan."""
+        if self.placement == self.plan.placement:
+            return self.plan
+        prediction = self.prediction
+        return replace(
+            self.plan, placement=self.placement, prediction=prediction,
+            objective_seconds=self.objective_seconds(prediction), method="by hand", trail=self.trail,
+        )  # fmt: skip
+
+    def save(self, path: str | Path) -> str:
+        """Write the draft as a plan file."""
+        file = Path(path).expanduser()
+        try:
+            self.plan_of_draft().save(file)
+        except OSError as error:
+            reason = f"The plan cannot be written to {path}: {error.strerror}"
+            raise PlanError(f"{reason}; name a file in a folder that is there.") from error
+        return f"Saved to {file}."
+
+    def load(self, path: str | Path) -> str:
+        """Take the placement of a plan file into the draft, as one step that can be undone."""
+        loaded = PlanResult.load(Path(path).expanduser())
+        with self._lock:
+            self.draft.replace(self.draft.choice_of(loaded.placement))
+        self.on_change()
+        return f"Loaded {path}."
+
+    def compare(self, other: str | Path | PlanResult | Placement | None = None) -> Comparison:
+        """Return the draft against another plan, placement or plan file; None is the plan in force."""
+        if isinstance(other, (str, Path)):
+            name, placement = Path(other).name, PlanResult.load(Path(other).expanduser()).placement
+        else:
+            other = other or self.session.plan_result or self.plan
+            name = "in force" if other is self.session.plan_result else "the other"
+            placement = other if isinstance(other, Placement) else other.placement
+        with self._lock:
+            choice = self.draft.choice_of(placement)
+            pairs = zip(self.draft.names, choice, self.draft.now.choice, strict=True)
+            changed = tuple(block for block, old, new in pairs if old != new)
+            self.compared = Comparison(
+                name, placement, evaluate(self.problem, placement), self.prediction, changed
+            )
+        self.on_change()
+        return self.compared
+
+    # ---- showing ------------------------------------------------------------------------------------
+
+    def show(self) -> None:
+        """Print the draft."""
+        print(self.summary())
+
+    def close(self) -> None:
+        """End a running search."""
+        self.stop_search()

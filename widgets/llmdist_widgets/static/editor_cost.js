@@ -1,0 +1,118 @@
+// The cost of one placement from the tables that Python packs: the event recurrence of llmdist.cost, and peak memory.
+// Pure functions without a document; a parity test holds them to llmdist.planner.evaluate.
+
+const MAXIMUM_TOKENS = 16, TOLERANCE = 1e-11, OVER_BYTES = 0.5;
+const number = (v) => (v === null ? Infinity : v);
+
+/** Return the tables ready for use: None of JSON becomes Infinity, every block points at its row. */
+export function openTables(packed) {
+  const rows = packed.rows.map((row) => {
+    const pass = (p) => ({ compute: p.compute.map(number), copy: p.copy.map(number), disk: p.disk.map(number) });
+    return { ...row, count: row.execute.length, decode: pass(row.decode), prefill: pass(row.prefill) };
+  });
+  return { ...packed, caps: packed.caps.map(number), options: packed.row_of.map((r) => rows[r]) };
+}
+
+/** Return peak bytes per device. */
+export function peakBytes(t, choice) {
+  const peak = t.devices.map(() => 0);
+  const lanes = t.executors.map(() => ({ kv: 0, any: false, streamed: 0, largest: 0 }));
+  choice.forEach((k, b) => {
+    const row = t.options[b], lane = lanes[row.execute[k]];
+    peak[row.home[k]] += row.weight[k];
+    lane.kv += row.kv;
+    lane.any = true;
+    if (row.streamed[k]) lane.streamed += 1;
+    lane.largest = Math.max(lane.largest, row.slot[k]);
+  });
+  lanes.forEach((lane, e) => {
+    const d = t.executors[e];
+    peak[d] += lane.kv + (lane.any ? t.workspace : 0) + Math.min(t.slots, lane.streamed) * lane.largest;
+  });
+  return peak;
+}
+
+/** Return what no schedule of one pass can beat, with its name: the chain, the busiest lane, the busiest disk. */
+function floorOf(t, choice, kind) {
+  const lanes = t.executors.map(() => 0), disks = t.devices.map(() => 0);
+  let chain = 0, barred = false, before = t.options[0].execute[choice[0]];
+  choice.forEach((k, b) => {
+    const row = t.options[b], e = row.execute[k];
+    barred = barred || t.forbidden[before][e];
+    chain += row[kind].compute[k] + t.transfer[kind][before][e];
+    lanes[e] += row[kind].copy[k];
+    disks[row.home[k]] += row[kind].disk[k];
+    before = e;
+  });
+  const terms = [[chain, "computing"]];
+  lanes.forEach((s, e) => terms.push([s, `copies to ${t.devices[t.executors[e]].name}`]));
+  t.disks.forEach((d) => terms.push([disks[d], `reading ${t.devices[d].name}`]));
+  const top = terms.reduce((a, b) => (b[0] > a[0] ? b : a));
+  return { seconds: barred ? Infinity : top[0], name: top[1] };
+}
+
+/** Return the end times of up to `tokens` passes from a cold start. */
+function ends(t, choice, kind, tokens, floor) {
+  const lanes = t.executors.map(() => ({ free: 0, slots: [], count: 0 })), found = [];
+  choice.forEach((k, b) => { const r = t.options[b]; if (r.streamed[k]) lanes[r.execute[k]].count += 1; });
+  lanes.forEach((lane) => { lane.slots = new Array(Math.min(t.slots, lane.count)).fill(0); lane.next = 0; });
+  let now = 0;
+  for (let token = 0; token < tokens; token++) {
+    let before = t.options[0].execute[choice[0]];
+    for (let b = 0; b < choice.length; b++) {
+      const k = choice[b], row = t.options[b], e = row.execute[k], costs = row[kind];
+      now += t.transfer[kind][before][e];
+      before = e;
+      if (!row.streamed[k]) { now += costs.compute[k]; continue; }
+      const lane = lanes[e], slot = lane.next;
+      lane.next = (slot + 1) % lane.slots.length;
+      lane.free = Math.max(lane.free, lane.slots[slot]) + costs.copy[k];
+      now = Math.max(now, lane.free) + costs.compute[k];
+      lane.slots[slot] = now;
+    }
+    found.push(now);
+    if (token > 2 && spread(found) <= TOLERANCE * floor) break;
+  }
+  return found;
+}
+
+/** Return how much the last three periods differ. */
+function spread(found) {
+  const last = [1, 2, 3].map((i) => found[found.length - i] - found[found.length - i - 1]);
+  return Math.max(...last) - Math.min(...last);
+}
+
+/** Return predicted speed and memory of `choice`, one option index per block. */
+export function predict(t, choice) {
+  const floor = floorOf(t, choice, "decode");
+  const times = floor.seconds === Infinity ? [Infinity, Infinity] : ends(t, choice, "decode", MAXIMUM_TOKENS, floor.seconds);
+  const last = times.length - 1, half = Math.min(MAXIMUM_TOKENS / 2, last);
+  const settled = last >= 3 && spread(times) <= TOLERANCE * floor.seconds;
+  const period = settled ? times[last] - times[last - 1] : (times[last] - times[last - half]) / half;
+  const tpot = Math.max(floor.seconds, Number.isNaN(period) ? Infinity : period);
+  const first = floorOf(t, choice, "prefill").seconds;
+  const ttft = first === Infinity ? Infinity : Math.max(first, ends(t, choice, "prefill", 1, first)[0]);
+  const objective = t.objective === "latency" ? tpot : ttft + Math.max(0, t.newTokens - 1) * tpot;
+  const peak = peakBytes(t, choice);
+  const over = peak.map((used, d) => (used - t.caps[d] >= OVER_BYTES ? used - t.caps[d] : 0));
+  return {
+    tokensPerSecond: t.batch / tpot, tpot, ttft, objective, peak, over,
+    fits: over.every((bytes) => bytes === 0),
+    gap: t.bound > 0 ? Math.max(0, objective / t.bound - 1) : Infinity,
+    copied: choice.reduce((sum, k, b) => sum + t.options[b].copied[k], 0),
+    limit: tpot > floor.seconds * 1.000001 ? "waiting for copies" : floor.name,
+  };
+}
+
+/** Return every other option of `block` with what it would change, the fastest that fits first. */
+export function alternatives(t, choice, block) {
+  const now = predict(t, choice), found = [], moved = choice.slice();
+  for (let k = 0; k < t.options[block].count; k++) {
+    if (k === choice[block]) continue;
+    moved[block] = k;
+    const then = predict(t, moved), device = then.over.indexOf(Math.max(...then.over));
+    found.push({ option: k, label: t.options[block].label[k], seconds: then.tpot === now.tpot ? 0 : then.tpot - now.tpot, fits: then.fits,
+      device: t.devices[device].name, over: then.over[device] });
+  }
+  return found.sort((a, b) => b.fits - a.fits || a.seconds - b.seconds);
+}
