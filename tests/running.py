@@ -6,9 +6,11 @@ from pathlib import Path
 
 import torch
 
+from llmdist.executor import Executor
+from llmdist.model.checkpoint import Checkpoint
 from llmdist.planner.placement import Assignment, Placement
 
-__all__ = ["placement_of", "reference_tokens"]
+__all__ = ["greedy_tokens", "placement_of", "reference_tokens"]
 
 
 def reference_tokens(folder: Path, prompt: list[int], count: int) -> list[int]:
@@ -25,3 +27,20 @@ def placement_of(blocks: tuple[str, ...], streamed: set[str], precision: str = "
     """Return a CPU placement with the named blocks streamed from disk."""
     homes = ("disk" if name in streamed else "cpu" for name in blocks)
     return Placement(blocks, tuple(Assignment("cpu", home, precision) for home in homes))
+
+
+def greedy_tokens(
+    checkpoint: Checkpoint, streamed: set[str], prompt: list[int], count: int, streaming: bool
+) -> list[int]:
+    """Return greedy tokens of the executor in float32, with the named blocks streamed from disk."""
+    blocks = tuple(block.name for block in checkpoint.profile.blocks)
+    executor = Executor(checkpoint, placement_of(blocks, streamed), 128, streaming=streaming)
+    tokens: list[int] = []
+    position, step = 0, prompt
+    for _ in range(count):
+        logits = executor.forward(torch.tensor([step]), position).logits
+        position += len(step)
+        step = [int(logits.argmax())]
+        tokens += step
+    executor.close()
+    return tokens

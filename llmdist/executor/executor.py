@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ..events import BlockComputed, CopyFinished
 from ..model.checkpoint import Checkpoint
-from ..model.layers import Rope, attention, head, mlp
+from ..model.layers import Rope, attention, head, mlp, scale_embedding
 from ..planner.placement import Placement
 from .kv_cache import KVCache
 from .schedule import build_schedule
@@ -141,15 +141,16 @@ class Executor:
     def _compute(self, name: str, device: str, x: Tensor, start: int, staged: Staged | None) -> Tensor:
         weights = staged.tensors if staged is not None else self._views.get(name, {})
         if name == "embed":
-            return self._embed(x, weights.get("weight")).to(device)
+            return scale_embedding(self.config, self._embed(x, weights.get("weight"))).to(device)
         x = x.to(device)
         if name == "head":
             return head(self.config, dict(weights), x[:, -1])
         if name.endswith(".mlp"):
             return mlp(self.config, dict(weights), x)
-        cos, sin = self.ropes[device].tables(start, x.shape[1])
+        layer = self.config.layer(name)
+        cos, sin = self.ropes[device].tables(start, x.shape[1], layer.rope)
         keys, values = self.cache[name]
-        return attention(self.config, dict(weights), x, cos, sin, keys, values, start)
+        return attention(self.config, dict(weights), x, cos, sin, keys, values, start, layer.window)
 
     def _embed(self, tokens: Tensor, weight: Tensor | None) -> Tensor:
         if weight is None and self.config.tie_embeddings and "head" in self._views:

@@ -18,8 +18,10 @@ import torch
 from ..demo import model_path
 from ..errors import ModelError
 from .blocks import ModelProfile
-from .config import ModelConfig, block_names, profile
+from .config import ModelConfig
 from .headers import TensorEntry, read_header, read_json
+from .profile import block_names, profile
+from .tensors import Expected, expected_tensors
 
 __all__ = ["Checkpoint", "TensorEntry"]
 
@@ -27,7 +29,6 @@ _INDEX = "model.safetensors.index.json"
 _SINGLE = "model.safetensors"
 _PICKLED = (".bin", ".pt", ".pth", ".ckpt")
 _EXECUTABLE = {torch.float32: "fp32", torch.bfloat16: "bf16", torch.float16: "fp16"}
-Expected = dict[str, tuple[str, tuple[int, ...]]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,64 +76,34 @@ class Checkpoint:
         return self._identity
 
 
-def expected_tensors(config: ModelConfig, block_name: str) -> Expected:
-    """Return what a block consists of: local name -> (name in the file, shape)."""
-    hidden, rows = config.hidden_size, (config.vocab_size, config.hidden_size)
-    if block_name == "embed":
-        return {"weight": ("model.embed_tokens.weight", rows)}
-    if block_name == "head":
-        table = "model.embed_tokens.weight" if config.tie_embeddings else "lm_head.weight"
-        return {"norm": ("model.norm.weight", (hidden,)), "lm_head": (table, rows)}
-    if block_name.endswith(".attention"):
-        return _expected_attention(config, "model." + block_name.removesuffix("attention"))
-    prefix, inner = "model." + block_name.removesuffix("mlp"), config.intermediate_size
-    return {
-        "post_norm": (f"{prefix}post_attention_layernorm.weight", (hidden,)),
-        "gate": (f"{prefix}mlp.gate_proj.weight", (inner, hidden)),
-        "up": (f"{prefix}mlp.up_proj.weight", (inner, hidden)),
-        "down": (f"{prefix}mlp.down_proj.weight", (hidden, inner)),
-    }
-
-
-def _expected_attention(config: ModelConfig, prefix: str) -> Expected:
-    hidden, inner = config.hidden_size, config.num_heads * config.head_dim
-    outputs = {"q": inner, "k": config.num_kv_heads * config.head_dim}
-    outputs |= {"v": outputs["k"], "o": hidden}
-    result: Expected = {"input_norm": (f"{prefix}input_layernorm.weight", (hidden,))}
-    for part, size in outputs.items():
-        shape = (size, inner if part == "o" else hidden)
-        result[part] = (f"{prefix}self_attn.{part}_proj.weight", shape)
-    for part, size in outputs.items():
-        if config.output_bias or (config.attention_bias and part != "o"):
-            result[f"{part}_bias"] = (f"{prefix}self_attn.{part}_proj.bias", (size,))
-    if config.qk_norm:
-        for part in ("q_norm", "k_norm"):
-            result[part] = (f"{prefix}self_attn.{part}.weight", (config.head_dim,))
-    return result
-
-
-def _pick(folder: Path, entries: Mapping[str, TensorEntry], expected: Expected) -> dict[str, TensorEntry]:
+def _pick(
+    folder: Path, entries: Mapping[str, TensorEntry], expected: Mapping[str, Expected]
+) -> dict[str, TensorEntry]:
     """Return the expected tensors of one block, after checking that each is there and fits."""
-    result = {}
-    for local, (name, shape) in expected.items():
-        entry = entries.get(name)
-        if entry is None:
-            raise ModelError(
-                f"The weights in {folder} lack the tensor {name!r} (they hold {len(entries)} others) that "
-                "config.json calls for: check that config and weights belong together, or download again."
-            )
-        if entry.shape != shape:
-            raise ModelError(
-                f"Tensor {name!r} in {entry.path} has shape {list(entry.shape)}, and config.json calls for "
-                f"{list(shape)}: check that config and weights belong together, or download again."
-            )
-        if entry.dtype not in _EXECUTABLE:
-            raise ModelError(
-                f"Tensor {name!r} in {entry.path} has the type {str(entry.dtype).removeprefix('torch.')}, and "
-                "llmdist reads float32, bfloat16 and float16: use a version of the model in one of these."
-            )
-        result[local] = entry
-    return result
+    return {local: _find(folder, entries, tensor) for local, tensor in expected.items()}
+
+
+def _find(folder: Path, entries: Mapping[str, TensorEntry], expected: Expected) -> TensorEntry:
+    """Return one tensor, or the rows of it that are meant."""
+    name, shape = expected.name, expected.shape
+    whole = shape if expected.stacked_rows is None else (expected.stacked_rows, *shape[1:])
+    entry = entries.get(name)
+    if entry is None:
+        raise ModelError(
+            f"The weights in {folder} lack the tensor {name!r} (they hold {len(entries)} others) that "
+            "config.json calls for: check that config and weights belong together, or download again."
+        )
+    if entry.shape != whole:
+        raise ModelError(
+            f"Tensor {name!r} in {entry.path} has shape {list(entry.shape)}, and config.json calls for "
+            f"{list(whole)}: check that config and weights belong together, or download again."
+        )
+    if entry.dtype not in _EXECUTABLE:
+        raise ModelError(
+            f"Tensor {name!r} in {entry.path} has the type {str(entry.dtype).removeprefix('torch.')}, and "
+            "llmdist reads float32, bfloat16 and float16: use a version of the model in one of these."
+        )
+    return entry if expected.stacked_rows is None else entry.rows(expected.first_row, shape[0])
 
 
 def _read_config(folder: Path) -> dict[str, Any]:

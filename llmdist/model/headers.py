@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +39,12 @@ class TensorEntry:
     nbytes: int
     shape: tuple[int, ...]
     dtype: torch.dtype
+
+    def rows(self, first: int, count: int) -> TensorEntry:
+        """Return the entry of `count` rows from row `first` on: they lie together in the file."""
+        row = self.nbytes // self.shape[0]
+        shape = (count, *self.shape[1:])
+        return replace(self, offset=self.offset + first * row, nbytes=count * row, shape=shape)
 
 
 def read_json(path: Path) -> dict[str, Any]:

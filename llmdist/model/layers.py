@@ -3,75 +3,73 @@
 This is the definition that every executor must match; it knows no devices, files or placements.
 Everything is computed in the type of the weights, except norms and RoPE angles (float32) and the
 logits (returned as float32). Grouped query heads are folded into the query axis, so keys and values
-are never repeated.
+are never repeated. A family differs by the config's numbers and by which norms and biases its weights hold.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from .config import ModelConfig
+from .rope import Rope, inverse_frequencies, rope_tables
 
-__all__ = ["Rope", "attention", "embed", "head", "inverse_frequencies", "mlp", "rms_norm", "rope_tables"]
+__all__ = [
+    "Rope", "attention", "embed", "head", "inverse_frequencies", "mlp", "rms_norm", "rope_tables",
+    "scale_embedding",
+]  # fmt: skip
+
+_ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
+    "silu": F.silu,
+    "gelu": F.gelu,
+    "gelu_tanh": lambda x: F.gelu(x, approximate="tanh"),
+}
 
 
-def rms_norm(x: Tensor, weight: Tensor, eps: float) -> Tensor:
-    """Return `x` scaled to a root mean square of 1 along its last axis, times `weight`."""
+def rms_norm(x: Tensor, weight: Tensor, eps: float, offset: float = 0.0) -> Tensor:
+    """Return `x` scaled to a root mean square of 1 along its last axis, times `weight` + `offset`."""
     wide = x.float()
     wide = wide * torch.rsqrt(wide.square().mean(-1, keepdim=True) + eps)
+    if offset:  # Gemma multiplies before it rounds
+        return (wide * (offset + weight.float())).to(x.dtype)
     return weight * wide.to(x.dtype)
 
 
-def inverse_frequencies(config: ModelConfig) -> Tensor:
-    """Return the head_dim / 2 rotation speeds (float32), scaled as the config asks."""
-    exponents = torch.arange(0, config.head_dim, 2, dtype=torch.float32) / config.head_dim
-    speeds = 1.0 / (config.rope_theta**exponents)
-    scaling = config.rope_scaling
-    if scaling is None:
-        return speeds
-    if scaling["rope_type"] == "linear":
-        return speeds / float(scaling["factor"])
-    low, high = scaling["low_freq_factor"], scaling["high_freq_factor"]
-    original = scaling["original_max_position_embeddings"]
-    wavelengths = 2 * math.pi / speeds
-    slowed = speeds / scaling["factor"]
-    smooth = (original / wavelengths - low) / (high - low)
-    blended = (1 - smooth) * slowed + smooth * speeds
-    scaled = torch.where(wavelengths > original / low, slowed, blended)
-    return torch.where(wavelengths < original / high, speeds, scaled)
-
-
-class Rope:
-    """The rotary tables of one device; the last ones are kept, as all layers of a pass share them."""
-
-    def __init__(self, config: ModelConfig, device: str | torch.device = "cpu") -> None:
-        self._speeds = inverse_frequencies(config).to(device)
-        self._range = (0, 0)
-        self._tables = (self._speeds[:0], self._speeds[:0])
-
-    def tables(self, start: int, count: int) -> tuple[Tensor, Tensor]:
-        """Return cos and sin, each (count, head_dim / 2) float32, for positions from `start`."""
-        if self._range != (start, count):
-            positions = torch.arange(start, start + count, device=self._speeds.device).float()
-            angles = positions[:, None] * self._speeds
-            self._tables, self._range = (angles.cos(), angles.sin()), (start, count)
-        return self._tables
-
-
-def rope_tables(config: ModelConfig, device: str | torch.device = "cpu") -> Rope:
-    """Return the rotary tables of the model on `device`."""
-    return Rope(config, device)
+def _norm(config: ModelConfig, w: Mapping[str, Tensor], name: str, x: Tensor) -> Tensor:
+    """Return the norm of `x` by the weights called `name`; `x` itself where the block has no such norm."""
+    weight = w.get(name)
+    return x if weight is None else rms_norm(x, weight, config.rms_norm_eps, config.norm_offset)
 
 
 def _rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """Rotate each pair (i, i + head_dim / 2) of the last axis."""
-    first, second = x.chunk(2, dim=-1)
-    return torch.cat((first * cos - second * sin, second * cos + first * sin), dim=-1)
+    """Rotate each pair (i, i + width) of the last axis, width being that of the tables; the rest passes."""
+    width = cos.shape[-1]
+    if width == 0:
+        return x
+    first, second, rest = x[..., :width], x[..., width : 2 * width], x[..., 2 * width :]
+    return torch.cat((first * cos - second * sin, second * cos + first * sin, rest), dim=-1)
+
+
+def _look_back(start: int, tokens: int, first: int, window: int | None, device: torch.device) -> Tensor:
+    """Return the mask (tokens, start + tokens - first): what each query sees of the keys from `first` on."""
+    queries = torch.arange(start, start + tokens, device=device)[:, None]
+    keys = torch.arange(first, start + tokens, device=device)
+    seen = keys <= queries
+    return seen if window is None else seen & (keys > queries - window)
+
+
+def _mix(config: ModelConfig, q: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None) -> Tensor:
+    """Return the values mixed by the soft-maximum of q x keys, capped where the config asks."""
+    cap = config.attention_soft_cap
+    if cap is None:
+        return F.scaled_dot_product_attention(q, keys, values, attn_mask=mask, scale=config.attention_scale)
+    scores = torch.tanh(q @ keys.transpose(-1, -2) * config.attention_scale / cap) * cap
+    if mask is not None:
+        scores = scores.masked_fill(~mask, -torch.inf)
+    return torch.softmax(scores, dim=-1, dtype=torch.float32).to(q.dtype) @ values
 
 
 def attention(
@@ -83,43 +81,52 @@ def attention(
     keys: Tensor,
     values: Tensor,
     start: int,
+    window: int | None = None,
 ) -> Tensor:
-    """Return `x` plus the causal self-attention over all positions up to each token's own.
+    """Return `x` plus the causal self-attention over the positions up to each token's own.
 
     Parameters
     ----------
     x : (batch, tokens, hidden), at positions `start` .. `start` + tokens.
-    cos, sin : `Rope.tables` of the same positions.
+    cos, sin : `Rope.tables` of the same positions and of the layer's kind.
     keys, values : static caches (batch, kv_heads, context, head_dim); the new entries are written.
+    window : how many positions each token sees, its own included; None is all.
     """
     batch, tokens, _ = x.shape
     end, groups = start + tokens, config.num_heads // config.num_kv_heads
-    normed = rms_norm(x, w["input_norm"], config.rms_norm_eps)
-    q = F.linear(normed, w["q"], w.get("q_bias")).view(batch, tokens, -1, config.head_dim)
-    k = F.linear(normed, w["k"], w.get("k_bias")).view(batch, tokens, -1, config.head_dim)
-    v = F.linear(normed, w["v"], w.get("v_bias")).view(batch, tokens, -1, config.head_dim)
-    if config.qk_norm:
-        q = rms_norm(q, w["q_norm"], config.rms_norm_eps)
-        k = rms_norm(k, w["k_norm"], config.rms_norm_eps)
+    q, k, v = _project(config, w, _norm(config, w, "input_norm", x))
     cos, sin = cos.to(x.dtype), sin.to(x.dtype)
     q = _rotate(q.transpose(1, 2), cos, sin)
     keys[:, :, start:end] = _rotate(k.transpose(1, 2), cos, sin)
     values[:, :, start:end] = v.transpose(1, 2)
+    first = 0 if window is None else max(0, start - window + 1)
     mask = None
     if tokens > 1:
-        mask = torch.ones(tokens, end, dtype=torch.bool, device=x.device).tril(start).repeat(groups, 1)
+        mask = _look_back(start, tokens, first, window, x.device).repeat(groups, 1)
     folded = q.reshape(batch, config.num_kv_heads, groups * tokens, config.head_dim)
-    mixed = F.scaled_dot_product_attention(folded, keys[:, :, :end], values[:, :, :end], attn_mask=mask)
+    mixed = _mix(config, folded, keys[:, :, first:end], values[:, :, first:end], mask)
     mixed = mixed.reshape(batch, config.num_heads, tokens, config.head_dim)
     flat = mixed.transpose(1, 2).reshape(batch, tokens, -1)
-    return x + F.linear(flat, w["o"], w.get("o_bias"))
+    return x + _norm(config, w, "output_norm", F.linear(flat, w["o"], w.get("o_bias")))
+
+
+def _project(config: ModelConfig, w: Mapping[str, Tensor], x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Return queries, keys and values, each (batch, tokens, heads, head_dim), normed where the family does."""
+    heads = (*x.shape[:2], -1, config.head_dim)
+    q, k, v = (F.linear(x, w[part], w.get(f"{part}_bias")) for part in ("q", "k", "v"))
+    if config.qk_norm == "all":  # over all heads together
+        q, k = _norm(config, w, "q_norm", q), _norm(config, w, "k_norm", k)
+    q, k, v = q.view(heads), k.view(heads), v.view(heads)
+    if config.qk_norm == "head":
+        q, k = _norm(config, w, "q_norm", q), _norm(config, w, "k_norm", k)
+    return q, k, v
 
 
 def mlp(config: ModelConfig, w: Mapping[str, Tensor], x: Tensor) -> Tensor:
     """Return `x` plus the gated MLP of its norm."""
-    normed = rms_norm(x, w["post_norm"], config.rms_norm_eps)
-    gated = F.silu(F.linear(normed, w["gate"])).mul_(F.linear(normed, w["up"]))
-    return x + F.linear(gated, w["down"])
+    normed = _norm(config, w, "post_norm", x)
+    gated = _ACTIVATIONS[config.activation](F.linear(normed, w["gate"])).mul_(F.linear(normed, w["up"]))
+    return x + _norm(config, w, "output_norm", F.linear(gated, w["down"]))
 
 
 def embed(weight: Tensor, tokens: Tensor) -> Tensor:
@@ -127,6 +134,15 @@ def embed(weight: Tensor, tokens: Tensor) -> Tensor:
     return F.embedding(tokens, weight)
 
 
+def scale_embedding(config: ModelConfig, rows: Tensor) -> Tensor:
+    """Return embedding rows times the config's factor, which is rounded to their type first (as Gemma does)."""
+    if config.embedding_scale == 1.0:
+        return rows
+    return rows * torch.tensor(config.embedding_scale, dtype=rows.dtype, device=rows.device)
+
+
 def head(config: ModelConfig, w: Mapping[str, Tensor], x: Tensor) -> Tensor:
-    """Return the float32 logits (..., vocab_size) of `x` (..., hidden): the final norm, then lm_head."""
-    return F.linear(rms_norm(x, w["norm"], config.rms_norm_eps), w["lm_head"]).float()
+    """Return the float32 logits (..., vocab_size) of `x` (..., hidden): the final norm, lm_head, the soft cap."""
+    logits = F.linear(_norm(config, w, "norm", x), w["lm_head"]).float()
+    cap = config.logit_soft_cap
+    return logits if cap is None else torch.tanh(logits / cap) * cap

@@ -12,7 +12,8 @@ from typing import Any
 
 from ..errors import ModelError
 from .blocks import Block, ModelProfile
-from .config import ModelConfig, profile
+from .config import ModelConfig
+from .profile import profile
 
 __all__ = ["shape", "shapes"]
 

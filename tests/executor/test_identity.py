@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from running import placement_of, reference_tokens
-from tiny import CONFIGS, write_tiny
+from running import greedy_tokens, placement_of, reference_tokens
+from tiny import write_tiny
 
 from llmdist.demo import model_path
 from llmdist.executor import Executor
@@ -18,26 +18,13 @@ LLAMA3 = {
     "rope_type": "llama3", "rope_theta": 10000.0, "factor": 4.0, "low_freq_factor": 1.0,
     "high_freq_factor": 4.0, "original_max_position_embeddings": 64,
 }  # fmt: skip
+FAMILIES = ("llama", "mistral", "qwen2", "qwen3")  # the others: tests/model/test_families.py
 CASES = [
-    *((family, tie, {}) for family in CONFIGS for tie in (False, True)),
+    *((family, tie, {}) for family in FAMILIES for tie in (False, True)),
     ("llama", False, {"rope_parameters": LLAMA3}),
     ("llama", False, {"rope_parameters": {"rope_type": "linear", "rope_theta": 10000.0, "factor": 2.0}}),
     ("llama", False, {"num_key_value_heads": 4, "attention_bias": True}),
 ]
-
-
-def greedy(checkpoint: Checkpoint, streamed: set[str], prompt: list[int], count: int, streaming: bool) -> list[int]:
-    """Return greedy tokens of the executor in float32."""
-    blocks = tuple(block.name for block in checkpoint.profile.blocks)
-    executor = Executor(checkpoint, placement_of(blocks, streamed), 128, streaming=streaming)
-    tokens, position, step = [], 0, prompt
-    for _ in range(count):
-        logits = executor.forward(torch.tensor([step]), position).logits
-        position += len(step)
-        step = [int(logits.argmax())]
-        tokens += step
-    executor.close()
-    return tokens
 
 
 def streamed_sets(checkpoint: Checkpoint) -> list[set[str]]:
@@ -56,7 +43,7 @@ def test_every_placement_gives_the_tokens_of_transformers(
     checkpoint = Checkpoint.open(folder)
     for streamed in streamed_sets(checkpoint):
         for streaming in (True, False):
-            assert greedy(checkpoint, streamed, PROMPT, 16, streaming) == expected
+            assert greedy_tokens(checkpoint, streamed, PROMPT, 16, streaming) == expected
 
 
 def test_the_demo_model_gives_the_tokens_of_transformers() -> None:
@@ -64,7 +51,7 @@ def test_the_demo_model_gives_the_tokens_of_transformers() -> None:
     expected = reference_tokens(model_path(), PROMPT, 40)
     checkpoint = Checkpoint.open(model_path())
     for streamed in streamed_sets(checkpoint):
-        got = greedy(checkpoint, streamed, PROMPT, 40, True)
+        got = greedy_tokens(checkpoint, streamed, PROMPT, 40, True)
         assert got[: len(expected)] == expected
 
 
