@@ -1,0 +1,6 @@
+"""Matrix products on the CPU at the speed of memory: packed weights, a compiled kernel, torch where there is none."""
+
+from .linear import linear, linear_reference
+from .packing import PackedMatrix, pack, packed_bytes
+
+__all__ = ["PackedMatrix", "linear", "linear_reference", "pack", "packed_bytes"]

@@ -1,0 +1,219 @@
+// What the CPU kernels export: one product, one attention block, one MLP, the head, and a read test.
+//
+// A block is one call, so that a decode step costs Python a few microseconds a block. Everything between two products
+// is computed in float32. Plain torch (model/layers.py) is the definition that all of it is tested against.
+#include "cpu_product.h"
+
+#if defined(_WIN32)
+#define EXPORT extern "C" __declspec(dllexport)
+#else
+#define EXPORT extern "C" __attribute__((visibility("default")))
+#endif
+
+struct Vector { const void *data; int64_t kind; };
+
+struct Attention {
+    Matrix qkv, out;
+    Vector norm, q_norm, k_norm;  // q_norm and k_norm may be null
+    void *keys, *values;          // (batch, kv_heads, context, head_dim)
+    const float *cos, *sin;       // (tokens, head_dim / 2)
+    int64_t batch, tokens, start, context, heads, kv_heads, head_dim, cache_kind;
+    float eps, unused;
+};
+
+struct Mlp { Matrix gate_up, down; Vector norm; float eps, unused; };
+struct Head { Matrix lm_head; Vector norm; float eps, unused; };
+
+static inline float fast_exp(float x) {  // Cephes' expf: within 2 units in the last place
+    x = std::min(88.f, std::max(-87.f, x));
+    const float n = std::nearbyint(x * 1.44269504f);
+    const float r = (x - n * 0.693359375f) + n * 2.12194440e-4f;
+    float p = 1.9875691500e-4f;
+    p = p * r + 1.3981999507e-3f, p = p * r + 8.3334519073e-3f, p = p * r + 4.1665795894e-2f;
+    p = p * r + 1.6666665459e-1f, p = p * r + 5.0000001201e-1f;
+    const float value = p * r * r + r + 1.f;
+    return value * from_bits((uint32_t)((int32_t)n + 127) << 23);
+}
+
+static void rms_norm(const float *x, const Vector &weight, int64_t size, float eps, float *out) {
+    float sum = 0;
+#pragma omp simd reduction(+ : sum)
+    for (int64_t i = 0; i < size; i++) sum += x[i] * x[i];
+    const float scale = 1.f / std::sqrt(sum / size + eps);
+    if (weight.kind == FP32)
+        for (int64_t i = 0; i < size; i++) out[i] = x[i] * scale * ((const float *)weight.data)[i];
+    else if (weight.kind == BF16)
+        for (int64_t i = 0; i < size; i++) out[i] = x[i] * scale * from_bf16(((const uint16_t *)weight.data)[i]);
+    else
+        for (int64_t i = 0; i < size; i++) out[i] = x[i] * scale * from_fp16(((const uint16_t *)weight.data)[i]);
+}
+
+static float *normed(const float *x, const Vector &weight, int64_t rows, int64_t size, float eps) {
+    float *out = scratch.take<float>(rows * size);
+    for (int64_t r = 0; r < rows; r++) rms_norm(x + r * size, weight, size, eps, out + r * size);
+    return out;
+}
+
+static void rotate(float *head, const float *cos, const float *sin, int64_t half) {
+    for (int64_t i = 0; i < half; i++) {
+        const float a = head[i], b = head[i + half];
+        head[i] = a * cos[i] - b * sin[i];
+        head[i + half] = b * cos[i] + a * sin[i];
+    }
+}
+
+static void widen(const void *from, int kind, int64_t at, int64_t count, float *to) {
+    if (kind == FP32) memcpy(to, (const float *)from + at, (size_t)count * 4);
+    else if (kind == BF16)
+        for (int64_t i = 0; i < count; i++) to[i] = from_bf16(((const uint16_t *)from)[at + i]);
+    else
+        for (int64_t i = 0; i < count; i++) to[i] = from_fp16(((const uint16_t *)from)[at + i]);
+}
+
+// Norm and rotate the heads of every token and write its keys and values into the caches.
+static void append(const Attention &a, float *qkv) {
+    const int64_t d = a.head_dim, width = (a.heads + 2 * a.kv_heads) * d;
+    for (int64_t n = 0; n < a.batch * a.tokens; n++) {
+        const int64_t t = n % a.tokens, b = n / a.tokens;
+        for (int64_t h = 0; h < a.heads + a.kv_heads; h++) {
+            float *head = qkv + n * width + h * d;
+            const Vector &norm = h < a.heads ? a.q_norm : a.k_norm;
+            if (norm.data) rms_norm(head, norm, d, a.eps, head);
+            rotate(head, a.cos + t * d / 2, a.sin + t * d / 2, d / 2);
+        }
+        for (int64_t g = 0; g < a.kv_heads; g++) {
+            const int64_t at = ((b * a.kv_heads + g) * a.context + a.start + t) * d;
+            const float *key = qkv + n * width + (a.heads + g) * d, *value = key + a.kv_heads * d;
+            for (int64_t i = 0; i < d; i++) {
+                store_one(a.keys, (int)a.cache_kind, at + i, key[i]);
+                store_one(a.values, (int)a.cache_kind, at + i, value[i]);
+            }
+        }
+    }
+}
+
+// One token's queries of one kv head against its cache: each position is widened once for all of them.
+static void attend(const Attention &a, const float *q, int64_t base, int64_t count, float *scores, float *out) {
+    const int64_t d = a.head_dim, group = a.heads / a.kv_heads;
+    const float scale = 1.f / std::sqrt((float)d);
+    float row[1024];
+    for (int64_t p = 0; p < count; p++) {
+        widen(a.keys, (int)a.cache_kind, base + p * d, d, row);
+        for (int64_t j = 0; j < group; j++) {
+            float sum = 0;
+#pragma omp simd reduction(+ : sum)
+            for (int64_t i = 0; i < d; i++) sum += q[j * d + i] * row[i];
+            scores[j * count + p] = sum * scale;
+        }
+    }
+    for (int64_t j = 0; j < group; j++) {
+        float *s = scores + j * count, peak = s[0], sum = 0;
+#pragma omp simd reduction(max : peak)
+        for (int64_t p = 0; p < count; p++) peak = std::max(peak, s[p]);
+#pragma omp simd reduction(+ : sum)
+        for (int64_t p = 0; p < count; p++) sum += s[p] = fast_exp(s[p] - peak);
+        for (int64_t p = 0; p < count; p++) s[p] /= sum;
+    }
+    std::fill(out, out + group * d, 0.f);
+    for (int64_t p = 0; p < count; p++) {
+        widen(a.values, (int)a.cache_kind, base + p * d, d, row);
+        for (int64_t j = 0; j < group; j++)
+            for (int64_t i = 0; i < d; i++) out[j * d + i] += scores[j * count + p] * row[i];
+    }
+}
+
+static void add(float *x, const float *y, int64_t count) {
+    for (int64_t i = 0; i < count; i++) x[i] += y[i];
+}
+
+// x (batch * tokens, hidden) becomes the block's output.
+EXPORT void llmdist_attention(const Attention *args, float *x) {
+    std::lock_guard<std::mutex> hold(entrance);
+    scratch.reset();
+    const Attention &a = *args;
+    const int64_t rows = a.batch * a.tokens, d = a.head_dim, hidden = a.out.rows, group = a.heads / a.kv_heads;
+    const int64_t width = (a.heads + 2 * a.kv_heads) * d, longest = a.start + a.tokens;
+    float *in = normed(x, a.norm, rows, hidden, a.eps);
+    float *qkv = scratch.take<float>(rows * width), *mixed = scratch.take<float>(rows * a.heads * d);
+    multiply(a.qkv, in, rows, qkv);
+    append(a, qkv);
+    float *scores = scratch.take<float>(rows * a.heads * longest);
+    parallel(rows * a.kv_heads, [&](int64_t item) {
+        const int64_t n = item / a.kv_heads, g = item % a.kv_heads, b = n / a.tokens, t = n % a.tokens;
+        attend(a, qkv + n * width + g * group * d, (b * a.kv_heads + g) * a.context * d, a.start + t + 1,
+               scores + item * group * longest, mixed + (n * a.heads + g * group) * d);
+    });
+    float *result = scratch.take<float>(rows * hidden);
+    multiply(a.out, mixed, rows, result);
+    add(x, result, rows * hidden);
+}
+
+// x (rows, hidden) becomes the block's output.
+EXPORT void llmdist_mlp(const Mlp *args, float *x, int64_t rows) {
+    std::lock_guard<std::mutex> hold(entrance);
+    scratch.reset();
+    const Mlp &a = *args;
+    const int64_t hidden = a.down.rows, inner = a.down.columns;
+    float *in = normed(x, a.norm, rows, hidden, a.eps);
+    float *both = scratch.take<float>(rows * 2 * inner), *gated = scratch.take<float>(rows * inner);
+    multiply(a.gate_up, in, rows, both);
+    for (int64_t n = 0; n < rows; n++) {
+        const float *gate = both + n * 2 * inner, *up = gate + inner;
+        float *out = gated + n * inner;
+#pragma omp simd
+        for (int64_t i = 0; i < inner; i++) out[i] = gate[i] / (1.f + fast_exp(-gate[i])) * up[i];
+    }
+    float *result = scratch.take<float>(rows * hidden);
+    multiply(a.down, gated, rows, result);
+    add(x, result, rows * hidden);
+}
+
+// logits (rows, vocab_size) of x (rows, hidden).
+EXPORT void llmdist_head(const Head *args, const float *x, int64_t rows, float *logits) {
+    std::lock_guard<std::mutex> hold(entrance);
+    scratch.reset();
+    multiply(args->lm_head, normed(x, args->norm, rows, args->lm_head.columns, args->eps), rows, logits);
+}
+
+EXPORT void llmdist_product(const Matrix *w, const float *x, int64_t tokens, float *y) {
+    std::lock_guard<std::mutex> hold(entrance);
+    scratch.reset();
+    multiply(*w, x, tokens, y);
+}
+
+EXPORT void llmdist_threads(int32_t count) {
+    std::lock_guard<std::mutex> hold(entrance);
+    threads = count;
+}
+
+EXPORT void llmdist_streams(int32_t kind, int32_t count) {
+    std::lock_guard<std::mutex> hold(entrance);
+    streams_of[kind] = count;
+}
+
+EXPORT int64_t llmdist_scratch_bytes() { return scratch.bytes(); }
+
+EXPORT void llmdist_free_scratch() {
+    std::lock_guard<std::mutex> hold(entrance);
+    scratch.clear();
+}
+
+// Read `bytes` (a multiple of 4096 a thread) in `streams` streams a thread; the sum keeps the compiler honest.
+EXPORT uint64_t llmdist_read(const char *data, int64_t bytes, int32_t count, int32_t streams) {
+    std::lock_guard<std::mutex> hold(entrance);
+    std::atomic<uint64_t> total{0};
+    const int64_t pieces = 64, piece = bytes / pieces, stride = piece / streams / 64 * 64;
+    struct Context { const char *data; int64_t piece, stride; int streams; std::atomic<uint64_t> *total; };
+    Context context{data, piece, stride, streams, &total};
+    pool.run(count, pieces, [](void *raw, int64_t i) {
+        Context &c = *(Context *)raw;
+        uint64_t lanes[8] = {};
+        for (int64_t at = 0; at < c.stride; at += 64)
+            for (int s = 0; s < c.streams; s++) {
+                const uint64_t *words = (const uint64_t *)(c.data + i * c.piece + s * c.stride + at);
+                for (int w = 0; w < 8; w++) lanes[w] += words[w];
+            }
+        for (uint64_t lane : lanes) c.total->fetch_add(lane, std::memory_order_relaxed);
+    }, &context);
+    return total;
+}

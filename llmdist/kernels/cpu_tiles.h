@@ -1,0 +1,225 @@
+// Dot products of a few weight rows with a few tokens: the inner loops of every matrix product.
+//
+// Several rows (or panels of 8 rows) are read side by side, because one stream of reads does not fill the memory bus
+// of a core; and each (row, token) adds up in the same order in every tile shape, so the result of a token does not
+// depend on how many tokens are computed with it. Without AVX2 the same sums are written as plain loops.
+#pragma once
+#include <cmath>
+#include <cstdint>
+#include <cstring>
+#if defined(__AVX2__) && defined(__FMA__) && defined(__F16C__) && !defined(LLMDIST_PORTABLE)
+#define LLMDIST_AVX2 1
+#include <immintrin.h>
+#endif
+#define UNROLL _Pragma("GCC unroll 16")
+
+enum Kind { FP32 = 0, BF16 = 1, FP16 = 2, INT8 = 3, INT4 = 4 };
+
+static inline float from_bits(uint32_t bits) {
+    float value;
+    memcpy(&value, &bits, 4);
+    return value;
+}
+static inline float from_bf16(uint16_t bits) { return from_bits((uint32_t)bits << 16); }
+static inline float from_fp16(uint16_t bits) {
+    uint32_t sign = (uint32_t)(bits & 0x8000) << 16, rest = bits & 0x7fff;
+    if (rest >= 0x7c00) return from_bits(sign | 0x7f800000u | (rest & 0x3ff) << 13);
+    float scaled = from_bits(rest << 13) * from_bits(0x77800000u);  // 2^112
+    return sign ? -scaled : scaled;
+}
+static inline uint16_t to_bf16(float value) {
+    uint32_t bits;
+    memcpy(&bits, &value, 4);
+    if ((bits & 0x7fffffffu) > 0x7f800000u) return (uint16_t)(bits >> 16 | 0x40);
+    return (uint16_t)((bits + 0x7fff + (bits >> 16 & 1)) >> 16);
+}
+static inline uint16_t to_fp16(float value) {
+#ifdef LLMDIST_AVX2
+    return (uint16_t)_cvtss_sh(value, 0);
+#else
+    _Float16 half = (_Float16)value;
+    uint16_t bits;
+    memcpy(&bits, &half, 2);
+    return bits;
+#endif
+}
+static inline float load_one(const void *data, int kind, int64_t i) {
+    if (kind == FP32) return ((const float *)data)[i];
+    return kind == BF16 ? from_bf16(((const uint16_t *)data)[i]) : from_fp16(((const uint16_t *)data)[i]);
+}
+static inline void store_one(void *data, int kind, int64_t i, float value) {
+    if (kind == FP32) ((float *)data)[i] = value;
+    else ((uint16_t *)data)[i] = kind == BF16 ? to_bf16(value) : to_fp16(value);
+}
+
+#ifdef LLMDIST_AVX2
+static inline float sum8(__m256 v) {
+    __m128 s = _mm_add_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps(v, 1));
+    s = _mm_add_ps(s, _mm_movehl_ps(s, s));
+    return _mm_cvtss_f32(_mm_add_ss(s, _mm_movehdup_ps(s)));
+}
+template <int KIND> static inline void load16(const void *row, int64_t k, __m256 &first, __m256 &second) {
+    if (KIND == FP32) {
+        first = _mm256_loadu_ps((const float *)row + k), second = _mm256_loadu_ps((const float *)row + k + 8);
+    } else if (KIND == FP16) {
+        first = _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)((const uint16_t *)row + k)));
+        second = _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)((const uint16_t *)row + k + 8)));
+    } else {  // even and odd elements: see `pack_floats`
+        __m256i w = _mm256_loadu_si256((const __m256i *)((const uint16_t *)row + k));
+        first = _mm256_castsi256_ps(_mm256_slli_epi32(w, 16));
+        second = _mm256_castsi256_ps(_mm256_and_si256(w, _mm256_set1_epi32((int)0xffff0000u)));
+    }
+}
+#endif
+
+// y[m][r] = rows r .. r + R of a row-major matrix times tokens m .. m + M.
+template <int KIND, int R, int M>
+static void tile_rows(const char *w, int64_t columns, const float *x, int64_t xs, float *y, int64_t ys) {
+    const int64_t stride = columns * (KIND == FP32 ? 4 : 2), whole = columns & ~(int64_t)15;
+    float sums[R][M];
+#ifdef LLMDIST_AVX2
+    __m256 acc[R][M];
+    UNROLL for (int r = 0; r < R; r++) UNROLL for (int m = 0; m < M; m++) acc[r][m] = _mm256_setzero_ps();
+    for (int64_t k = 0; k < whole; k += 16)
+        UNROLL for (int r = 0; r < R; r++) {
+            __m256 first, second;
+            load16<KIND>(w + r * stride, k, first, second);
+            UNROLL for (int m = 0; m < M; m++) {
+                acc[r][m] = _mm256_fmadd_ps(first, _mm256_loadu_ps(x + m * xs + k), acc[r][m]);
+                acc[r][m] = _mm256_fmadd_ps(second, _mm256_loadu_ps(x + m * xs + k + 8), acc[r][m]);
+            }
+        }
+    UNROLL for (int r = 0; r < R; r++) UNROLL for (int m = 0; m < M; m++) sums[r][m] = sum8(acc[r][m]);
+#else
+    for (int r = 0; r < R; r++)
+        for (int m = 0; m < M; m++) {
+            float lanes[16] = {};
+            for (int64_t k = 0; k < whole; k += 16)
+                for (int i = 0; i < 16; i++) lanes[i] += load_one(w + r * stride, KIND, k + i) * x[m * xs + k + i];
+            sums[r][m] = 0;
+            for (int i = 0; i < 16; i++) sums[r][m] += lanes[i];
+        }
+#endif
+    for (int r = 0; r < R; r++)
+        for (int m = 0; m < M; m++) {
+            float sum = sums[r][m];
+            for (int64_t k = whole; k < columns; k++) sum += load_one(w + r * stride, KIND, k) * x[m * xs + k];
+            y[m * ys + r] = sum;
+        }
+}
+
+// Tokens as integers: int16 in blocks of 256 for int8 weights, int8 in blocks of 32 for int4 weights.
+struct Packed8 { const int16_t *values; const float *scales; int64_t stride, blocks; };
+struct Packed4 { const int8_t *values; const float *scales; const int32_t *offsets; int64_t stride, blocks; };
+
+// The bytes of one panel of 8 rows. int8: 8 float scales, then the weights, two columns of each row in turn.
+// int4: 8 fp16 scales for each group, then 8 columns of each row in turn, the second four in the upper half bytes.
+static inline int64_t panel_bytes(int kind, int64_t columns, int64_t group) {
+    return kind == INT8 ? 32 + 8 * columns : columns / group * 16 + 4 * columns;
+}
+
+// y[m][0 .. 8 S) = S panels of 8 rows in int8 times tokens m .. m + M; `columns` is a multiple of 32.
+template <int S, int M>
+static void tile_int8(const uint8_t *w, int64_t columns, Packed8 x, float *y, int64_t ys) {
+    const int64_t panel = panel_bytes(INT8, columns, 0);
+#ifdef LLMDIST_AVX2
+    __m256 total[S][M];
+    UNROLL for (int s = 0; s < S; s++) UNROLL for (int m = 0; m < M; m++) total[s][m] = _mm256_setzero_ps();
+    for (int64_t b = 0, k = 0; k < columns; b++) {
+        const int64_t end = k + 256 < columns ? k + 256 : columns;
+        __m256i acc[S][M];
+        UNROLL for (int s = 0; s < S; s++) UNROLL for (int m = 0; m < M; m++) acc[s][m] = _mm256_setzero_si256();
+        for (; k < end; k += 4)
+            UNROLL for (int s = 0; s < S; s++) {
+                const uint8_t *p = w + s * panel + 32 + 8 * k;
+                __m256i w0 = _mm256_cvtepi8_epi16(_mm_loadu_si128((const __m128i *)p));
+                __m256i w1 = _mm256_cvtepi8_epi16(_mm_loadu_si128((const __m128i *)(p + 16)));
+                UNROLL for (int m = 0; m < M; m++) {
+                    const int32_t *t = (const int32_t *)(x.values + m * x.stride + k);
+                    __m256i part = _mm256_add_epi32(_mm256_madd_epi16(w0, _mm256_set1_epi32(t[0])),
+                                                    _mm256_madd_epi16(w1, _mm256_set1_epi32(t[1])));
+                    acc[s][m] = _mm256_add_epi32(acc[s][m], part);
+                }
+            }
+        UNROLL for (int s = 0; s < S; s++) UNROLL for (int m = 0; m < M; m++)
+            total[s][m] = _mm256_fmadd_ps(_mm256_cvtepi32_ps(acc[s][m]),
+                                          _mm256_set1_ps(x.scales[m * x.blocks + b]), total[s][m]);
+    }
+    UNROLL for (int s = 0; s < S; s++) UNROLL for (int m = 0; m < M; m++)
+        _mm256_storeu_ps(y + m * ys + 8 * s, _mm256_mul_ps(total[s][m], _mm256_loadu_ps((const float *)(w + s * panel))));
+#else
+    for (int s = 0; s < S; s++)
+        for (int m = 0; m < M; m++)
+            for (int r = 0; r < 8; r++) {
+                float total = 0;
+                for (int64_t b = 0, k = 0; k < columns; b++) {
+                    const int64_t end = k + 256 < columns ? k + 256 : columns;
+                    int32_t acc = 0;
+                    for (; k < end; k++)
+                        acc += (int8_t)w[s * panel + 32 + 8 * (k & ~1) + 2 * r + (k & 1)] * x.values[m * x.stride + k];
+                    total += acc * x.scales[m * x.blocks + b];
+                }
+                y[m * ys + 8 * s + r] = total * ((const float *)(w + s * panel))[r];
+            }
+#endif
+}
+
+// y[m][0 .. 8 S) = S panels of 8 rows in int4 times tokens m .. m + M; `columns` is a multiple of `group`.
+template <int S, int M>
+static void tile_int4(const uint8_t *w, int64_t columns, int64_t group, Packed4 x, float *y, int64_t ys) {
+    const int64_t panel = panel_bytes(INT4, columns, group), head = columns / group * 16;
+#ifdef LLMDIST_AVX2
+    const __m256i low = _mm256_set1_epi8(15), ones = _mm256_set1_epi16(1);
+    __m256 total[S][M];
+    UNROLL for (int s = 0; s < S; s++) UNROLL for (int m = 0; m < M; m++) total[s][m] = _mm256_setzero_ps();
+    for (int64_t g = 0, b = 0; g < columns / group; g++) {
+        __m256 part[S][M];
+        UNROLL for (int s = 0; s < S; s++) UNROLL for (int m = 0; m < M; m++) part[s][m] = _mm256_setzero_ps();
+        for (const int64_t end = b + group / 32; b < end; b++)
+            UNROLL for (int s = 0; s < S; s++) {
+                const uint8_t *p = w + s * panel + head + b * 128;
+                __m256i acc[M];
+                UNROLL for (int i = 0; i < 4; i++) {
+                    __m256i q = _mm256_loadu_si256((const __m256i *)(p + 32 * i));
+                    __m256i q0 = _mm256_and_si256(q, low), q1 = _mm256_and_si256(_mm256_srli_epi16(q, 4), low);
+                    UNROLL for (int m = 0; m < M; m++) {
+                        const int32_t *t = (const int32_t *)(x.values + m * x.stride + b * 32 + 8 * i);
+                        __m256i sum = _mm256_add_epi16(_mm256_maddubs_epi16(q0, _mm256_set1_epi32(t[0])),
+                                                       _mm256_maddubs_epi16(q1, _mm256_set1_epi32(t[1])));
+                        acc[m] = i ? _mm256_add_epi16(acc[m], sum) : sum;
+                    }
+                }
+                UNROLL for (int m = 0; m < M; m++) {
+                    const int64_t at = m * x.blocks + b;
+                    __m256i wide = _mm256_add_epi32(_mm256_madd_epi16(acc[m], ones), _mm256_set1_epi32(x.offsets[at]));
+                    part[s][m] = _mm256_fmadd_ps(_mm256_cvtepi32_ps(wide), _mm256_set1_ps(x.scales[at]), part[s][m]);
+                }
+            }
+        UNROLL for (int s = 0; s < S; s++) {
+            __m256 scale = _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)(w + s * panel + 16 * g)));
+            UNROLL for (int m = 0; m < M; m++) total[s][m] = _mm256_fmadd_ps(part[s][m], scale, total[s][m]);
+        }
+    }
+    UNROLL for (int s = 0; s < S; s++) UNROLL for (int m = 0; m < M; m++)
+        _mm256_storeu_ps(y + m * ys + 8 * s, total[s][m]);
+#else
+    for (int s = 0; s < S; s++)
+        for (int m = 0; m < M; m++)
+            for (int r = 0; r < 8; r++) {
+                float total = 0;
+                for (int64_t g = 0, b = 0; g < columns / group; g++) {
+                    float part = 0;
+                    for (const int64_t end = b + group / 32; b < end; b++) {
+                        int32_t acc = x.offsets[m * x.blocks + b];
+                        for (int64_t k = 0; k < 32; k++) {
+                            const uint8_t two = w[s * panel + head + b * 128 + k / 8 * 32 + 4 * r + k % 4];
+                            acc += (k % 8 < 4 ? two & 15 : two >> 4) * x.values[m * x.stride + b * 32 + k];
+                        }
+                        part += acc * x.scales[m * x.blocks + b];
+                    }
+                    total += part * from_fp16(((const uint16_t *)(w + s * panel))[8 * g + r]);
+                }
+                y[m * ys + 8 * s + r] = total;
+            }
+#endif
+}

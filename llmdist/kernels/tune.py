@@ -1,0 +1,148 @@
+"""Which kernel for which weights, decided by about a second of timing on this machine and kept in the cache.
+
+For each kind of weights and each number of tokens (one, a few, many) the candidates are timed on a matrix larger than
+the caches; a kernel whose result is wrong is out whatever its speed. Nothing is guessed from the processor's name.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import statistics
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from functools import cache
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from .compile import cache_folder
+from .cpu import KINDS, Weight, kernels, matrix_argument, product
+from .packing import PackedMatrix, pack, packed_bytes
+
+__all__ = ["Choice", "choices", "retune"]
+
+_BYTES = 48 << 20
+_COLUMNS = 2048
+_FEW, _MANY = 4, 64
+_PLAIN = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """What to use for one kind of weights: `streams` read side by side, and ``kernel`` or ``torch`` by tokens."""
+
+    streams: int
+    one: str
+    few: str
+    many: str
+
+    def engine(self, tokens: int) -> str:
+        """Return the engine for a product with `tokens` tokens."""
+        return self.one if tokens == 1 else self.few if tokens <= 8 else self.many
+
+
+@cache
+def choices() -> dict[str, Choice]:
+    """Return the choice of every precision: from the cache, or timed now; all ``torch`` without kernels."""
+    loaded = kernels()
+    if loaded is None:
+        return {kind: Choice(1, "torch", "torch", "torch") for kind in (*_PLAIN, "int8", "int4")}
+    path = cache_folder() / "kernels" / f"{Path(loaded._name).stem}-{torch.get_num_threads()}.json"
+    found = _stored(path)
+    if found is None:
+        found = _timed()
+        with suppress(OSError):
+            draft = path.with_name(f"{path.name}.{os.getpid()}")
+            draft.write_text(json.dumps({k: asdict(v) for k, v in found.items()} | {"torch": str(torch.__version__)}))
+            draft.replace(path)
+    for kind, choice in found.items():
+        loaded.llmdist_streams(KINDS[_PLAIN.get(kind, kind)], choice.streams)
+    return found
+
+
+def retune() -> None:
+    """Forget the choices, so that the next use loads or times them again."""
+    choices.cache_clear()
+
+
+def _stored(path: Path) -> dict[str, Choice] | None:
+    try:
+        data = json.loads(path.read_text())
+        if data.pop("torch") != str(torch.__version__):
+            return None
+        return {kind: Choice(**data[kind]) for kind in (*_PLAIN, "int8", "int4")}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None
+
+
+@torch.inference_mode()
+def _timed() -> dict[str, Choice]:
+    memory = torch.empty(_BYTES, dtype=torch.uint8).zero_()
+    found = {kind: _timed_kind(kind, memory) for kind in (*_PLAIN, "int8", "int4")}
+    loaded = kernels()
+    if loaded is not None:
+        loaded.llmdist_free_scratch()
+    return found
+
+
+def _timed_kind(kind: str, memory: Tensor) -> Choice:
+    if not _correct(kind):
+        return Choice(1, "torch", "torch", "torch")
+    large, small = _matrix(kind, memory, _BYTES), _matrix(kind, memory, 1 << 20)
+    loaded = kernels()
+    assert loaded is not None
+    argument = matrix_argument(large)
+    x, y = torch.zeros(1, _COLUMNS), torch.empty(1, large.shape[0])
+    speeds: dict[int, float] = {}
+    for count in (2, 4, 8) if kind in _PLAIN else (1, 2, 4):
+        loaded.llmdist_streams(KINDS[_PLAIN.get(kind, kind)], count)
+        speeds[count] = _seconds(lambda: loaded.llmdist_product(argument, x.data_ptr(), 1, y.data_ptr()))
+    streams = min(speeds, key=lambda count: speeds[count])
+    loaded.llmdist_streams(KINDS[_PLAIN.get(kind, kind)], streams)
+    if not isinstance(large, Tensor) or not isinstance(small, Tensor):
+        return Choice(streams, "kernel", "kernel", "kernel")
+    return Choice(streams, _faster(1, large), _faster(_FEW, large), _faster(_MANY, small))
+
+
+def _matrix(kind: str, memory: Tensor, nbytes: int) -> Weight:
+    if kind in _PLAIN:
+        return memory[:nbytes].view(_PLAIN[kind]).view(-1, _COLUMNS)
+    rows = nbytes // packed_bytes(kind, 8, _COLUMNS) * 8
+    return PackedMatrix(memory[: packed_bytes(kind, rows, _COLUMNS)], kind, rows, _COLUMNS)
+
+
+def _faster(tokens: int, weight: Tensor) -> str:
+    x = torch.zeros(tokens, _COLUMNS, dtype=weight.dtype)
+    ours = _seconds(lambda: product(x, weight))
+    return "kernel" if ours <= _seconds(lambda: functional.linear(x, weight)) else "torch"
+
+
+def _seconds(step: Callable[[], object]) -> float:
+    step()
+    times = []
+    for _ in range(5):
+        start = time.perf_counter()
+        step()
+        times.append(time.perf_counter() - start)
+        if sum(times) > 0.1:
+            break
+    return statistics.median(times)
+
+
+def _correct(kind: str) -> bool:
+    """Whether the kernel's result on a small matrix is the float64 product, within the kind's rounding."""
+    generator = torch.Generator().manual_seed(0)
+    dense = torch.randn(72, 320, generator=generator)
+    weight: Weight = dense.to(_PLAIN[kind]) if kind in _PLAIN else pack(dense, kind)
+    values = weight.dequantise() if isinstance(weight, PackedMatrix) else weight
+    for tokens in (1, _FEW, 13):
+        x = torch.randn(tokens, 320, generator=generator)
+        exact = x.double() @ values.double().T
+        if not (product(x, weight) - exact).norm() < (2e-2 if kind == "int4" else 1e-3) * exact.norm():
+            return False
+    return True

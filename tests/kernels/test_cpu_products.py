@@ -1,0 +1,201 @@
+"""Every kernel against float64: odd shapes, poisoned outputs, batches, threads, other builds and no compiler."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+
+import pytest
+import torch
+from torch import Tensor
+
+from llmdist.kernels import PackedMatrix, compile, cpu, linear, linear_reference, pack, packed_bytes, tune
+
+KINDS = [torch.float32, torch.bfloat16, torch.float16, "int8", "int4/32", "int4/64", "int4/128"]
+SHAPES = [(40, 80), (33, 50), (1, 7), (8, 32), (17, 1000), (259, 513), (64, 5632)]
+#: Error of one result, as a share of |x| |w|: float32 sums, and the rounding of activations to int16 or int8.
+LIMITS = {"fp32": 1e-6, "int8": 1e-4, "int4": 4e-3}
+
+needs_kernels = pytest.mark.skipif(compile.compiler() is None, reason="no C++ compiler")
+
+
+@pytest.fixture
+def fresh() -> Iterator[None]:
+    """Forget the loaded library before and after."""
+
+    def forget() -> None:
+        compile.reset()
+        cpu.kernels.cache_clear()
+        tune.retune()
+
+    forget()
+    yield
+    forget()
+
+
+def weight_of(kind: torch.dtype | str, rows: int, columns: int, seed: int = 0) -> cpu.Weight:
+    """Return random weights, quantised where the kind says so."""
+    dense = torch.randn(rows, columns, generator=torch.Generator().manual_seed(seed))
+    if isinstance(kind, torch.dtype):
+        return dense.to(kind)
+    name, _, group = kind.partition("/")
+    return pack(dense, name, int(group or 32))
+
+
+def exact(x: Tensor, weight: cpu.Weight) -> Tensor:
+    """Return the float64 product with what the stored bytes mean."""
+    values = weight.dequantise() if isinstance(weight, PackedMatrix) else weight
+    return x.double() @ values.double().T
+
+
+def error(y: Tensor, x: Tensor, weight: cpu.Weight) -> float:
+    """Return the largest error of `y` as a multiple of what is allowed; NaN counts as infinite."""
+    values = weight.dequantise() if isinstance(weight, PackedMatrix) else weight
+    scale = x.double().norm(dim=1)[:, None] * values.double().norm(dim=1)
+    allowed = LIMITS[weight.precision if isinstance(weight, PackedMatrix) else "fp32"]
+    return float(((y - exact(x, weight)).abs() / (allowed * scale)).nan_to_num(torch.inf).max())
+
+
+def call(x: Tensor, weight: cpu.Weight, y: Tensor) -> None:
+    """Run the kernel into `y` directly."""
+    library = cpu.kernels()
+    assert library is not None
+    library.llmdist_product(cpu.matrix_argument(weight), x.data_ptr(), len(x), y.data_ptr())
+
+
+@needs_kernels
+@pytest.mark.parametrize("kind", KINDS, ids=str)
+def test_products_equal_float64_and_write_every_output_once(kind: torch.dtype | str) -> None:
+    """Odd shapes and token counts, with outputs of NaN before and a guard behind."""
+    for rows, columns in SHAPES:
+        weight = weight_of(kind, rows, columns)
+        for tokens in (1, 2, 3, 4, 5, 7, 8, 49):
+            x = torch.randn(tokens, columns, generator=torch.Generator().manual_seed(tokens))
+            buffer = torch.full((tokens * rows + 64,), torch.nan)
+            call(x, weight, buffer)
+            assert error(buffer[: tokens * rows].view(tokens, rows), x, weight) <= 1, (rows, columns, tokens)
+            assert buffer[tokens * rows :].isnan().all()
+
+
+@needs_kernels
+@pytest.mark.parametrize("kind", KINDS, ids=str)
+def test_a_token_gives_the_same_bits_alone_and_in_a_batch(kind: torch.dtype | str) -> None:
+    """Every count of streams, tokens and threads gives one and the same result."""
+    library = cpu.kernels()
+    assert library is not None
+    weight, x = weight_of(kind, 259, 513), torch.randn(9, 513)
+    whole = torch.empty(9, 259)
+    call(x, weight, whole)
+    number = cpu.matrix_argument(weight).kind
+    try:
+        for threads in (1, 2, 3):
+            for streams in (1, 2, 4):
+                library.llmdist_threads(threads)
+                library.llmdist_streams(number, streams)
+                for t in range(9):
+                    one = torch.empty(1, 259)
+                    call(x[t : t + 1].contiguous(), weight, one)
+                    assert torch.equal(one[0], whole[t])
+    finally:
+        library.llmdist_threads(torch.get_num_threads())
+        tune.retune()
+        tune.choices()
+
+
+@needs_kernels
+def test_bias_and_types_go_through_linear() -> None:
+    """`linear` adds the bias and returns the type of the activations, for each type of weights."""
+    for kind in KINDS:
+        weight, bias = weight_of(kind, 24, 96), torch.randn(24).bfloat16()
+        for dtype in (torch.float32, torch.bfloat16):
+            x = torch.randn(2, 3, 96).to(dtype)
+            y = linear(x, weight, bias if not isinstance(kind, torch.dtype) else bias.to(kind))
+            expected = exact(x.reshape(6, 96), weight).view(2, 3, 24) + bias.double()
+            assert y.dtype == dtype and y.shape == (2, 3, 24)
+            assert (y - expected).norm() <= 2e-2 * expected.norm()
+
+
+@needs_kernels
+def test_an_idle_pool_uses_no_processor() -> None:
+    """Half a second after a product the process has used almost no processor time."""
+    linear(torch.randn(1, 512), weight_of("int8", 512, 512))
+    time.sleep(0.05)
+    before = time.process_time()
+    time.sleep(0.5)
+    assert time.process_time() - before < 0.1
+
+
+@needs_kernels
+def test_the_portable_build_computes_the_same(fresh: None, monkeypatch: pytest.MonkeyPatch, tmp_path) -> None:  # type: ignore[no-untyped-def]
+    """The plain loops that other processors get are within the same limits."""
+    monkeypatch.setenv("LLMDIST_CXXFLAGS", "-DLLMDIST_PORTABLE -O1")
+    monkeypatch.setenv("LLMDIST_CACHE", str(tmp_path))
+    for kind in KINDS:
+        weight, x = weight_of(kind, 33, 300), torch.randn(3, 300)
+        y = torch.empty(3, 33)
+        call(x, weight, y)
+        assert error(y, x, weight) <= 1
+
+
+def test_without_a_compiler_torch_computes_and_says_so_once(fresh: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The note names the reason; the results are those of the definition."""
+    monkeypatch.setattr(compile, "compiler", lambda: None)
+    weight, x = weight_of("int4/32", 40, 80), torch.randn(3, 80)
+    with pytest.warns(UserWarning, match=r"no C\+\+ compiler was found"):
+        y = linear(x, weight)
+    assert torch.equal(y, linear_reference(x, weight))
+    assert torch.allclose(y.double(), exact(x, weight), rtol=1e-4, atol=1e-4)
+
+
+def test_a_compiler_that_fails_leaves_torch_and_no_file(fresh: None, monkeypatch: pytest.MonkeyPatch, tmp_path) -> None:  # type: ignore[no-untyped-def]
+    """A compiler that ends with an error is named in the note; the cache holds nothing half made."""
+    monkeypatch.setenv("LLMDIST_CACHE", str(tmp_path))
+    monkeypatch.setattr(compile, "_FLAGS", ("--no-such-flag",))
+    if compile.compiler() is None:
+        pytest.skip("no C++ compiler")
+    with pytest.warns(UserWarning, match="could not be compiled"):
+        assert compile.library() is None
+    assert list((tmp_path / "kernels").iterdir()) == []
+
+
+@pytest.mark.parametrize("kind", ["int8", "int4/32", "int4/64", "int4/128"])
+def test_packing_keeps_weights_within_half_a_step(kind: str) -> None:
+    """Each weight is at most half a step from what is stored, and its bytes are what `packed_bytes` says."""
+    name, _, group = kind.partition("/")
+    dense = torch.randn(21, 200, generator=torch.Generator().manual_seed(1))
+    packed = pack(dense, name, int(group or 32))
+    assert packed.data.numel() == packed_bytes(name, 21, 200, packed.group)
+    if name == "int8":
+        step = dense.abs().amax(1, keepdim=True) / 127
+        assert ((packed.dequantise() - dense).abs() <= 0.501 * step).all()
+        return
+    padded = torch.zeros(21, -(-200 // packed.group) * packed.group)
+    padded[:, :200] = dense
+    step = (padded.view(21, -1, packed.group).abs().amax(2) / 8).repeat_interleave(packed.group, 1)[:, :200]
+    assert ((packed.dequantise() - dense).abs() <= 1.01 * step).all()  # the far end of the range is one step short
+    assert ((packed.dequantise() - dense).abs() > 0.51 * step).float().mean() < 0.1
+
+
+def test_rows_of_a_packed_matrix_are_views_of_it() -> None:
+    """A run of panels is the matrix of its rows."""
+    packed = weight_of("int4/32", 40, 64)
+    assert isinstance(packed, PackedMatrix)
+    part = packed.rows_between(16, 33)
+    assert torch.equal(part.dequantise(), packed.dequantise()[16:33])
+    assert part.data.data_ptr() >= packed.data.data_ptr()
+
+
+@needs_kernels
+def test_choices_are_timed_once_and_kept(fresh: None, monkeypatch: pytest.MonkeyPatch, tmp_path) -> None:  # type: ignore[no-untyped-def]
+    """The second process reads the file; a damaged file is timed again."""
+    (tmp_path / "kernels").mkdir()
+    monkeypatch.setattr(tune, "cache_folder", lambda: tmp_path)
+    first = tune.choices()
+    assert set(first) == {"fp32", "bf16", "fp16", "int8", "int4"}
+    tune.retune()
+    monkeypatch.setattr(tune, "_timed", lambda: pytest.fail("timed again"))
+    assert tune.choices() == first
+    tune.retune()
+    next((tmp_path / "kernels").glob("*.json")).write_text("{")
+    monkeypatch.setattr(tune, "_timed", lambda: first)
+    assert tune.choices() == first
