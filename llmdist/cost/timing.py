@@ -1,4 +1,4 @@
-"""Seconds of one block, one copy and one activation transfer, in decode and in prefill."""
+"""Seconds of one block, one copy and one activation transfer, in decode and in prefill: the equations."""
 
 from __future__ import annotations
 
@@ -6,21 +6,25 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ..model.blocks import BYTES_PER_PARAMETER, Block
-from .memory import kv_bytes
+from .memory import kv_bytes, own_bytes
 
 if TYPE_CHECKING:
+    from ..hardware.profile import Device
     from ..planner.placement import Assignment
     from ..planner.problem import PlanningProblem
 
 __all__ = [
     "Step",
+    "bus_bytes",
     "compute_seconds",
     "copied_bytes",
     "copy_seconds",
     "decode_step",
     "demand_seconds",
+    "host_seconds",
     "prefill_step",
     "transfer_seconds",
+    "transfer_table",
 ]
 
 ACTIVATION_BYTES = 2
@@ -35,8 +39,8 @@ class Step:
 
 
 def decode_step(problem: PlanningProblem) -> Step:
-    """Return the pass that makes one token with a full context."""
-    return Step(1, problem.workload.context)
+    """Return the pass that makes the next tokens with a full context."""
+    return Step(problem.workload.tokens_per_pass, problem.workload.context)
 
 
 def prefill_step(problem: PlanningProblem) -> Step:
@@ -50,54 +54,105 @@ def _rows(problem: PlanningProblem, step: Step) -> int:
 
 
 def copied_bytes(problem: PlanningProblem, block: Block, assignment: Assignment, step: Step) -> int:
-    """Return the bytes that one pass copies: all weights of a streamed block, rows of an embedding."""
-    if assignment.mode == "resident":
+    """Return the bytes that one pass copies: the weights, an embedding's rows, or the routed experts."""
+    if not assignment.copies:
         return 0
     if block.kind == "embed":
         rows = block.parameters_per_token * _rows(problem, step)
         return int(rows * BYTES_PER_PARAMETER[assignment.precision])
-    return block.weight_bytes(assignment.precision)
+    share = block.active_share(_rows(problem, step)) if assignment.on_demand else 1.0
+    return int(own_bytes(block, assignment) * share)
 
 
 def copy_seconds(problem: PlanningProblem, block: Block, assignment: Assignment, step: Step) -> float:
-    """Return the seconds of copying the block's weights to its exec device; 0 if resident."""
-    if assignment.mode == "resident":
+    """Return the seconds of copying the block's weights to its exec device; 0 if they are there."""
+    if not assignment.copies:
         return 0.0
     link = problem.link(assignment.home_device, assignment.exec_device)
     if link is None:
         return float("inf")
-    return copied_bytes(problem, block, assignment, step) / link.bandwidth + link.latency_seconds
+    begun = block.hit_share(_rows(problem, step)) if assignment.on_demand else 1.0
+    return copied_bytes(problem, block, assignment, step) / link.bandwidth + link.latency_seconds * begun
+
+
+def _read_bytes(problem: PlanningProblem, block: Block, precision: str, step: Step) -> float:
+    """Return the weights and the KV cache that one pass reads where the whole block is computed."""
+    weights = block.parameters_read(_rows(problem, step)) * BYTES_PER_PARAMETER[precision]
+    workload = problem.workload
+    return weights + kv_bytes(problem, block) / workload.in_flight * step.context / workload.context
+
+
+def _seconds_on(
+    device: Device, share: float, problem: PlanningProblem, block: Block, precision: str, step: Step
+) -> float:
+    rows = _rows(problem, step)
+    flops = block.flops_per_token + block.attention_flops_per_context * step.context
+    read = _read_bytes(problem, block, precision, step)
+    seconds = max(read / device.bandwidth, flops * rows / device.flops)
+    return seconds * share + device.overhead_seconds * (block.hit_share(rows) if block.kind == "experts" else 1.0)
+
+
+def host_seconds(problem: PlanningProblem, block: Block, assignment: Assignment, step: Step) -> float:
+    """Return the seconds that a split block keeps the CPU beside its exec device busy; 0 if not split."""
+    host = problem.host(assignment.exec_device) if assignment.cpu_eighths else None
+    if host is None:
+        return 0.0
+    return _seconds_on(host, 1.0 - assignment.own_share, problem, block, assignment.precision, step)
+
+
+def _join_seconds(problem: PlanningProblem, device: str, step: Step) -> float:
+    """Return the price of one join: the handshake, activations to the CPU and its part of the sum back."""
+    host = problem.host(device)
+    links = [] if host is None else [problem.link(host.name, device), problem.link(device, host.name)]
+    size = problem.hidden_size * ACTIVATION_BYTES * _rows(problem, step)
+    return problem.join_seconds + sum(size / link.bandwidth if link else float("inf") for link in links)
 
 
 def compute_seconds(problem: PlanningProblem, block: Block, assignment: Assignment, step: Step) -> float:
     """Return the seconds of computing the block once, its weights being at hand."""
     device = next(d for d in problem.devices if d.name == assignment.exec_device)
-    reads = _rows(problem, step) if block.kind == "embed" else 1
-    weights = block.parameters_per_token * reads * BYTES_PER_PARAMETER[assignment.precision]
-    kept = kv_bytes(problem, block) * step.context / problem.workload.context
-    flops = block.flops_per_token + block.attention_flops_per_context * step.context
-    seconds = max((weights + kept) / device.bandwidth, flops * _rows(problem, step) / device.flops)
-    return seconds + device.overhead_seconds
+    own = _seconds_on(device, assignment.own_share, problem, block, assignment.precision, step)
+    if not assignment.cpu_eighths:
+        return own
+    other = host_seconds(problem, block, assignment, step)
+    return max(own, other) + _join_seconds(problem, assignment.exec_device, step)
 
 
 def demand_seconds(problem: PlanningProblem, block: Block, assignment: Assignment, step: Step) -> float:
-    """Return the wait for a streamed embedding's rows: they are known only once the token is."""
-    if block.kind != "embed" or assignment.mode == "resident":
+    """Return the wait for an embedding's rows or the routed experts: they are known only when reached."""
+    if not assignment.copies or (block.kind != "embed" and not assignment.on_demand):
         return 0.0
     return copy_seconds(problem, block, assignment, step)
 
 
-def transfer_seconds(problem: PlanningProblem, source: str, target: str, step: Step) -> float:
-    """Return the seconds of moving activations, through the CPU if need be; infinite without a path."""
-    if source == target:
-        return 0.0
+def bus_bytes(problem: PlanningProblem, block: Block, assignment: Assignment, step: Step) -> tuple[str, float]:
+    """Return (CPU, bytes that cross its memory's bus in one pass): what it reads, and what is copied through it."""
+    host = problem.host(assignment.exec_device)
+    if host is None:
+        return "", 0.0
+    moved = float(copied_bytes(problem, block, assignment, step))
+    if assignment.exec_device == host.name:
+        return host.name, moved + _read_bytes(problem, block, assignment.precision, step)
+    part = 1.0 - assignment.own_share
+    return host.name, moved + (_read_bytes(problem, block, assignment.precision, step) * part if part else 0.0)
+
+
+def transfer_table(problem: PlanningProblem, step: Step) -> dict[tuple[str, str], float]:
+    """Return the seconds of moving activations between any two exec devices, over the quickest path of links."""
+    names = [device.name for device in problem.devices if device.executes]
     size = problem.hidden_size * ACTIVATION_BYTES * _rows(problem, step)
-    direct = problem.link(source, target)
-    if direct is not None:
-        return direct.latency_seconds + size / direct.bandwidth
-    for device in problem.devices:
-        first, second = problem.link(source, device.name), problem.link(device.name, target)
-        if device.kind == "cpu" and first is not None and second is not None:
-            latency = first.latency_seconds + second.latency_seconds
-            return latency + size / first.bandwidth + size / second.bandwidth
-    return float("inf")
+    seconds = {(s, t): 0.0 if s == t else float("inf") for s in names for t in names}
+    for link in problem.links:
+        pair = (link.source, link.target)
+        if pair in seconds and pair[0] != pair[1]:
+            seconds[pair] = min(seconds[pair], link.latency_seconds + size / link.bandwidth)
+    for through in names:
+        for s in names:
+            for t in names:
+                seconds[s, t] = min(seconds[s, t], seconds[s, through] + seconds[through, t])
+    return seconds
+
+
+def transfer_seconds(problem: PlanningProblem, source: str, target: str, step: Step) -> float:
+    """Return the seconds of moving activations from `source` to `target`; infinite without a path."""
+    return transfer_table(problem, step)[source, target]

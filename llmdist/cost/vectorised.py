@@ -1,156 +1,170 @@
-"""The timing and memory of many placements at once: the same recurrence as `reference`, in numpy."""
+"""The timing and memory of many placements at once: the same as `reference`, in numpy.
+
+`Batch` holds one set of placements and works out what is asked, cheapest first: bytes, then an additive lower
+bound of the objective, then the event graph.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .reference import MAXIMUM_TOKENS, TOLERANCE
+from .event_graph import Chain, first_ends, periods
 
 if TYPE_CHECKING:
     from ..planner.tables import Choices, CostTables, Floats, PassTables
 
-__all__ = ["evaluate_many", "floor_many", "over_bytes_many", "peak_many", "times_many"]
+__all__ = ["Batch", "evaluate_many", "floor_many", "over_bytes_many", "peak_many", "times_many"]
+
+ALL = slice(None)
+CHUNK = 512  # ants whose event graph fits into the caches
+
+
+class Batch:
+    """The placements `choices` [ant, block] of one problem."""
+
+    def __init__(self, tables: CostTables, choices: Choices) -> None:
+        self.tables, self.choices = tables, choices
+        self.flat = choices + np.arange(choices.shape[1]) * tables.shape[1]
+        self.totals = tables.additive.totals(choices)
+
+    @cached_property
+    def peak(self) -> Floats:
+        """Peak bytes [ant, device]."""
+        tables, totals = self.tables, self.totals
+        peak = totals.memory.copy()
+        slots = np.minimum(tables.problem.slots, totals.slotted) * totals.largest
+        peak[:, tables.executors] += slots + tables.problem.workspace_bytes * (totals.executing > 0.5)
+        return peak
+
+    @cached_property
+    def over(self) -> Floats:
+        """Bytes over the caps of devices and pinned memory; a quality budget's excess counts as bytes."""
+        tables, budget = self.tables, self.tables.problem.quality_budget
+        over = np.maximum(self.peak - tables.caps, 0.0).sum(1)
+        over += np.maximum(self.totals.pinned - tables.pinned_caps, 0.0).sum(1)
+        over = np.where(over < 0.5, 0.0, over)
+        if budget is not None:
+            excess = self.totals.penalty - budget
+            over += np.where(excess > 1e-9 * max(1.0, budget), excess * tables.weight.max(1).sum(), 0.0)
+        return np.asarray(over)
+
+    @cached_property
+    def execute(self) -> Choices:
+        """Index of the exec device [ant, block]."""
+        return self.tables.execute.take(self.flat)
+
+    def transfers(self, kind: PassTables, part: slice = ALL) -> Floats:
+        """Return the seconds before each block but the first [ant, block]; infinite where there is no path."""
+        count, execute = len(self.tables.executors), self.execute[part]
+        seconds = np.where(self.tables.forbidden, np.inf, kind.transfer)
+        found: NDArray[np.float64] = seconds.take(execute[:, :-1] * count + execute[:, 1:])
+        return found
+
+    def _chain_seconds(self, kind: PassTables, compute: Floats) -> Floats:
+        return compute + self.transfers(kind).sum(1) if len(self.tables.executors) > 1 else compute
+
+    @cached_property
+    def decode_floor(self) -> Floats:
+        """Seconds of a decode pass that no schedule can beat: the chain, the busiest lane, disk or bus."""
+        return self._floor(self.tables.decode, self.totals.decode, self.totals.decode_busy)
+
+    @cached_property
+    def prefill_floor(self) -> Floats:
+        """The same for the pass over the prompt."""
+        return self._floor(self.tables.prefill, self.totals.prefill, self.totals.prefill_busy)
+
+    def _floor(self, kind: PassTables, compute: Floats, busy: Floats) -> Floats:
+        shared = busy[:, : busy.shape[1] - len(self.tables.executors)]
+        return np.maximum(self._chain_seconds(kind, compute), shared.max(1, initial=0.0))
+
+    @cached_property
+    def busiest(self) -> Floats:
+        """Seconds of a decode pass that the busiest stage, lane, disk or bus is in use."""
+        busy = self.totals.decode_busy.copy()
+        count = len(self.tables.executors)
+        transfers = self.transfers(self.tables.decode) if count > 1 else np.zeros((len(busy), 0))
+        for device in range(count):
+            arriving = np.where(self.execute[:, 1:] == device, transfers, 0.0).sum(1) if count > 1 else 0.0
+            busy[:, busy.shape[1] - count + device] += arriving
+        return np.asarray(busy.max(1))
+
+    @cached_property
+    def floor(self) -> Floats:
+        """Additive lower bound of the objective."""
+        return self._objective(self.decode_floor, lambda: self.prefill_floor)
+
+    @cached_property
+    def objective(self) -> Floats:
+        """Objective seconds."""
+        return self._objective(self.decode_seconds, lambda: self.prefill_seconds)
+
+    def _objective(self, decode: Floats, prefill: Callable[[], Floats]) -> Floats:
+        problem = self.tables.problem
+        if problem.objective == "throughput":
+            return np.maximum(self.busiest, decode / problem.workload.in_flight) / problem.workload.accepted
+        tpot = decode / problem.workload.accepted
+        if problem.objective == "latency":
+            return tpot
+        return prefill() + max(0, problem.workload.new_tokens - 1) * tpot
+
+    def _chains(self, kind: PassTables) -> list[tuple[Chain, slice]]:
+        chains = []
+        for start in range(0, len(self.choices), CHUNK):
+            part = slice(start, start + CHUNK)
+            flat = self.flat[part]
+            compute = kind.compute.take(flat)
+            seconds = compute.copy()
+            if len(self.tables.executors) > 1:
+                arrival = self.transfers(kind, part)
+                seconds[:, 1:] += np.where(np.isinf(arrival), 0.0, arrival)
+            streamed = self.tables.streamed.take(flat)
+            chains.append((Chain(compute, seconds, kind.copy.take(flat), streamed, self.execute[part]), part))
+        return chains
+
+    @cached_property
+    def decode_seconds(self) -> Floats:
+        """Steady-state seconds per decode pass."""
+        floor, slots = self.decode_floor, self.tables.problem.slots
+        found = [np.zeros(0)]
+        found += [periods(chain, slots, floor[part]) for chain, part in self._chains(self.tables.decode)]
+        return np.maximum(floor, np.concatenate(found))
+
+    @cached_property
+    def prefill_seconds(self) -> Floats:
+        """Seconds to the first token from a cold start."""
+        found = [np.zeros(0)]
+        chains = self._chains(self.tables.prefill)
+        found += [first_ends(chain, self.tables.problem.slots) for chain, _ in chains]
+        return np.maximum(self.prefill_floor, np.concatenate(found))
 
 
 def peak_many(tables: CostTables, choices: Choices) -> Floats:
     """Return peak bytes [ant, device]."""
-    blocks = np.arange(choices.shape[1])
-    execute, home = tables.execute[blocks, choices], tables.home[blocks, choices]
-    weight, slot = tables.weight[blocks, choices], tables.slot[blocks, choices]
-    streamed = tables.streamed[blocks, choices]
-    peak = np.zeros((len(choices), len(tables.caps)))
-    for device in range(len(tables.caps)):
-        peak[:, device] = (weight * (home == device)).sum(1)
-    for e, device in enumerate(tables.executors):
-        here = execute == e
-        count = (streamed & here).sum(1)
-        largest = np.max(slot * here, axis=1)
-        peak[:, device] += here @ tables.kv + tables.problem.workspace_bytes * here.any(1)
-        peak[:, device] += np.minimum(tables.problem.slots, count) * largest
-    return peak
+    return Batch(tables, choices).peak
 
 
 def over_bytes_many(tables: CostTables, choices: Choices) -> Floats:
-    """Return by how many bytes each ant is over its caps, summed over devices."""
-    over = np.maximum(peak_many(tables, choices) - tables.caps, 0.0).sum(1)
-    return np.where(over < 0.5, 0.0, over)
-
-
-class _Chain:
-    """One kind of pass for many ants: the chain's own times and the additive lower bound."""
-
-    def __init__(self, tables: CostTables, choices: Choices, kind: PassTables) -> None:
-        blocks = np.arange(choices.shape[1])
-        self.execute = tables.execute[blocks, choices]
-        self.compute = kind.compute[blocks, choices]
-        self.copy = kind.copy[blocks, choices]
-        self.streamed = tables.streamed[blocks, choices]
-        self.transfer = np.zeros_like(self.compute)
-        self.transfer[:, 1:] = kind.transfer[self.execute[:, :-1], self.execute[:, 1:]]
-        barred = tables.forbidden[self.execute[:, :-1], self.execute[:, 1:]].any(1)
-        self.floor = (self.compute + self.transfer).sum(1)
-        for e in range(len(tables.executors)):
-            self.floor = np.maximum(self.floor, (self.copy * (self.execute == e)).sum(1))
-        home, disk = tables.home[blocks, choices], kind.disk[blocks, choices]
-        for device in tables.disks:
-            self.floor = np.maximum(self.floor, (disk * (home == device)).sum(1))
-        self.floor = np.where(barred, np.inf, self.floor)
-
-
-def _references(
-    streamed: NDArray[np.bool_], execute: NDArray[np.int64], slots: int, devices: int
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return, per streamed block, the ones that free its lane and its slot (index < N: last token)."""
-    ants, width = streamed.shape
-    lane, slot = np.zeros((ants, width), np.int64), np.zeros((ants, width), np.int64)
-    row = np.arange(ants)[:, None]
-    for e in range(devices):
-        here = streamed & (execute == e)
-        count = here.sum(1)[:, None]
-        order = np.argsort(~here, axis=1, kind="stable")
-        rank = np.cumsum(here, axis=1) - 1
-        for target, back in ((lane, np.ones_like(count)), (slot, np.minimum(slots, count))):
-            source = rank - back
-            wrapped = np.clip(np.where(source < 0, source + count, source), 0, width - 1)
-            found = order[row, wrapped] + width * (source >= 0)
-            target[here] = found[here]
-    return lane, slot
-
-
-def _simulate(tables: CostTables, chain: _Chain, tokens: int) -> Floats:
-    """Return the end times [ant, token] of a run from a cold start (fewer once all have settled)."""
-    ants = len(chain.floor)
-    count = chain.streamed.sum(1)
-    width = int(count.max(initial=0))
-    ahead = np.cumsum(chain.compute + chain.transfer, axis=1)
-    total = ahead[:, -1]
-    if width == 0:
-        return np.arange(1, tokens + 1) * total[:, None]
-    order = np.argsort(~chain.streamed, axis=1, kind="stable")[:, :width]
-    row = np.arange(ants)[:, None]
-    active = chain.streamed[row, order]
-    compute, copy = chain.compute[row, order], chain.copy[row, order]
-    finish = ahead[row, order]
-    lane, slot = _references(active, chain.execute[row, order], tables.problem.slots, len(tables.executors))
-    before = np.concatenate([np.zeros((ants, 1)), np.where(active, finish, 0.0)[:, :-1]], axis=1)
-    gap = np.where(active, finish - compute - before, 0.0)
-    tail = total - finish[np.arange(ants), np.maximum(count - 1, 0)] * (count > 0)
-    done, copied = np.zeros((ants, 2 * width)), np.zeros((ants, 2 * width))
-    now, single = np.zeros(ants), np.arange(ants)
-    ends: list[Floats] = []
-    for token in range(tokens):
-        for j in range(width):
-            begin = np.maximum(copied[single, lane[:, j]], done[single, slot[:, j]])
-            copied[:, width + j] = begin + copy[:, j]
-            reached = np.maximum(now + gap[:, j], copied[:, width + j]) + compute[:, j]
-            now = np.where(active[:, j], reached, now)
-            done[:, width + j] = now
-        now = now + tail
-        ends.append(now)
-        done[:, :width], copied[:, :width] = done[:, width:], copied[:, width:]
-        if token > 2 and bool(_settled(np.stack(ends[-4:], axis=1), chain.floor).all()):
-            break
-    return np.stack(ends, axis=1)
-
-
-def _settled(ends: Floats, floor: Floats) -> NDArray[np.bool_]:
-    periods = np.diff(ends, axis=1)
-    return np.asarray(periods.max(1) - periods.min(1) <= TOLERANCE * floor)
+    """Return by how many bytes each ant is over its caps, summed over devices; 0 when it fits."""
+    return Batch(tables, choices).over
 
 
 def times_many(tables: CostTables, choices: Choices) -> tuple[Floats, Floats]:
     """Return (TPOT, TTFT) seconds per ant."""
-    chain = _Chain(tables, choices, tables.decode)
-    ends = _simulate(tables, chain, MAXIMUM_TOKENS)
-    period = np.full(len(choices), np.nan)
-    for token in range(3, ends.shape[1]):
-        settled = np.isnan(period) & _settled(ends[:, token - 3 : token + 1], chain.floor)
-        period[settled] = (ends[:, token] - ends[:, token - 1])[settled]
-    half = min(MAXIMUM_TOKENS // 2, ends.shape[1] - 1)
-    period = np.where(np.isnan(period), (ends[:, -1] - ends[:, -1 - half]) / half, period)
-    tpot = np.maximum(chain.floor, period)
-    first = _Chain(tables, choices, tables.prefill)
-    return tpot, np.maximum(_simulate(tables, first, 1)[:, 0], first.floor)
-
-
-def _objective(tables: CostTables, tpot: Floats, ttft: Floats) -> Floats:
-    if tables.problem.objective == "latency":
-        return tpot
-    return ttft + max(0, tables.problem.workload.new_tokens - 1) * tpot
+    batch = Batch(tables, choices)
+    return batch.decode_seconds / tables.problem.workload.accepted, batch.prefill_seconds
 
 
 def floor_many(tables: CostTables, choices: Choices) -> Floats:
     """Return an additive lower bound of the objective per ant; much cheaper than the event graph."""
-    tpot: Floats = _Chain(tables, choices, tables.decode).floor
-    if tables.problem.objective == "latency":
-        return tpot
-    return _objective(tables, tpot, _Chain(tables, choices, tables.prefill).floor)
+    return Batch(tables, choices).floor
 
 
 def evaluate_many(tables: CostTables, choices: Choices) -> tuple[Floats, Floats]:
     """Return (objective seconds, bytes over the caps) per ant; `choices` are option indices [ant, block]."""
-    tpot, ttft = times_many(tables, choices)
-    return _objective(tables, tpot, ttft), over_bytes_many(tables, choices)
+    batch = Batch(tables, choices)
+    return batch.objective, batch.over

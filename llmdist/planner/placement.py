@@ -8,27 +8,67 @@ from typing import Any
 
 from ..errors import PlanError
 
-__all__ = ["Assignment", "Placement"]
+__all__ = ["EIGHTHS", "Assignment", "Placement"]
+
+EIGHTHS = 8  # the grain of a split
 
 
 @dataclass(frozen=True, slots=True, order=True)
 class Assignment:
-    """One block's choice. Resident: home = exec; streamed: the weights are copied for each step."""
+    """One block's choice. Resident: home = exec; streamed: the weights are copied for each step.
+
+    `on_demand` (experts): only the routed experts are copied, once it is known which. `cpu_eighths` (MLP):
+    so many eighths of the neurons rest in and are computed by the CPU beside `exec_device`; the others rest
+    at `home_device` and follow its mode.
+    """
 
     exec_device: str
     home_device: str
     precision: str
+    cpu_eighths: int = 0
+    on_demand: bool = False
 
     @property
     def mode(self) -> str:
-        """Return ``resident`` or ``streamed``."""
-        return "resident" if self.exec_device == self.home_device else "streamed"
+        """Return ``resident``, ``streamed``, ``demand`` or ``split``."""
+        if self.cpu_eighths:
+            return "split"
+        if self.exec_device == self.home_device:
+            return "resident"
+        return "demand" if self.on_demand else "streamed"
+
+    @property
+    def copies(self) -> bool:
+        """Whether weights are copied in each pass."""
+        return self.exec_device != self.home_device
+
+    @property
+    def own_share(self) -> float:
+        """Return the share of the block that the exec device computes itself."""
+        return 1.0 - self.cpu_eighths / EIGHTHS
 
     @property
     def label(self) -> str:
-        """Return a short label such as ``cpu bf16`` or ``disk>cpu bf16``."""
-        path = self.exec_device if self.mode == "resident" else f"{self.home_device}>{self.exec_device}"
-        return f"{path} {self.precision}"
+        """Return a short label such as ``cpu bf16``, ``disk>cpu bf16`` or ``cuda:0 int4 split:3``."""
+        path = f"{self.home_device}>{self.exec_device}" if self.copies else self.exec_device
+        return " ".join([path, self.precision, *self._extra()])
+
+    def _extra(self) -> list[str]:
+        return [f"split:{self.cpu_eighths}"] if self.cpu_eighths else ["demand"] if self.on_demand else []
+
+    def to_text(self) -> str:
+        """Return ``exec home precision``, followed by ``demand`` or ``split:EIGHTHS`` where it is so."""
+        return " ".join([self.exec_device, self.home_device, self.precision, *self._extra()])
+
+    @classmethod
+    def from_text(cls, text: str) -> Assignment:
+        """Return the assignment that `to_text` wrote; PlanError when it cannot be read."""
+        words = text.split()
+        extra = words[3] if len(words) == 4 else ""
+        digits = extra.removeprefix("split:") if extra.startswith("split:") else "0"
+        if len(words) not in (3, 4) or (extra and extra != "demand" and digits not in list("1234567")):
+            raise PlanError(f"{text!r} was given, but an assignment reads 'exec home precision [demand|split:1..7]'.")
+        return cls(words[0], words[1], words[2], int(digits), extra == "demand")
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,12 +120,12 @@ class Placement:
 
     def to_json(self) -> dict[str, str]:
         """Return ``{block: "exec home precision"}``, one diffable line per block."""
-        return {n: f"{a.exec_device} {a.home_device} {a.precision}" for n, a in self.items()}
+        return {name: assignment.to_text() for name, assignment in self.items()}
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Placement:
         """Return the placement that `to_json` wrote; PlanError names the bad entries."""
-        bad = [name for name, text in data.items() if not isinstance(text, str) or len(text.split()) != 3]
+        bad = [name for name, text in data.items() if not isinstance(text, str) or len(text.split()) not in (3, 4)]
         if bad:
             raise PlanError(f"Placement entries must read 'exec home precision'; not so: {', '.join(bad[:5])}.")
-        return cls(tuple(data), tuple(Assignment(*text.split()) for text in data.values()))
+        return cls(tuple(data), tuple(Assignment.from_text(text) for text in data.values()))

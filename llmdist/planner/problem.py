@@ -9,24 +9,41 @@ from typing import Any
 from ..errors import PlanError
 from ..hardware.profile import Device, Link
 from ..model.blocks import BYTES_PER_PARAMETER, Block
-from .placement import Assignment
+from .placement import EIGHTHS, Assignment
 
-__all__ = ["PlanningProblem", "Workload"]
+__all__ = ["DEFAULT_PENALTIES", "MODES", "OBJECTIVES", "PlanningProblem", "Workload"]
+
+MODES = ("resident", "streamed", "demand", "split")
+OBJECTIVES = ("latency", "finish", "throughput")
+#: Loss of quality when the whole model is at a precision; the unit is a model wholly in int4.
+DEFAULT_PENALTIES = {"fp32": 0.0, "bf16": 0.0, "fp16": 0.0, "int8": 0.1, "int4": 1.0}
 
 
 @dataclass(frozen=True, slots=True)
 class Workload:
-    """What a plan is good for: sequences, prompt tokens, new tokens, KV cache precision."""
+    """What a plan is good for: sequences, prompt tokens, new tokens, KV cache precision.
+
+    `tokens_per_pass` are computed for each sequence in one decode pass (more than one with speculation), of
+    which `accepted_share` are kept. `in_flight` passes are under way at once (objective throughput).
+    """
 
     batch: int = 1
     prompt_tokens: int = 32
     new_tokens: int = 128
     kv_precision: str = "bf16"
+    tokens_per_pass: int = 1
+    accepted_share: float = 1.0
+    in_flight: int = 1
 
     @property
     def context(self) -> int:
         """Return the tokens that the KV cache must hold per sequence."""
         return self.prompt_tokens + self.new_tokens
+
+    @property
+    def accepted(self) -> float:
+        """Return the tokens per sequence that one decode pass yields, at least 1."""
+        return max(1.0, self.tokens_per_pass * self.accepted_share)
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +53,10 @@ class PlanningProblem:
     `caps` are bytes per device name (a device without an entry is capped by its free memory);
     `slots` is the number of staging slots per exec device; `precisions` are allowed for every block;
     `locks` fixes blocks. `workspace_bytes` is held per exec device besides weights, KV and slots.
+    `modes` are offered (resident, streamed; on simulated machines also demand and split, whose shares on the
+    CPU are `split_eighths` and whose join costs `join_seconds`). A block's penalty is its share of the
+    parameters times the precision's entry in `penalties`, unless `block_penalties` says otherwise; their sum
+    must stay within `quality_budget` (None: no limit).
     """
 
     blocks: tuple[Block, ...]
@@ -47,8 +68,14 @@ class PlanningProblem:
     precisions: tuple[str, ...] = ("bf16",)
     slots: int = 2
     workspace_bytes: int = 0
-    objective: str = "latency"  # latency (TPOT) or finish (TTFT + (G - 1) TPOT)
+    objective: str = "latency"  # latency (TPOT), finish (TTFT + (G - 1) TPOT) or throughput (seconds between tokens)
     locks: Mapping[str, Assignment] = field(default_factory=dict)
+    modes: tuple[str, ...] = ("resident", "streamed")
+    split_eighths: tuple[int, ...] = (1, 2, 3, 4, 5, 6, 7)
+    join_seconds: float = 15e-6
+    penalties: Mapping[str, float] = field(default_factory=lambda: dict(DEFAULT_PENALTIES))
+    block_penalties: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    quality_budget: float | None = None
 
     def __post_init__(self) -> None:
         problems = list(self._violations())
@@ -77,8 +104,24 @@ class PlanningProblem:
                 found.append(f"device {device.name} has no measured rates")
         if self.slots < 1 or self.workload.batch < 1 or self.workload.context < 1:
             found.append("slots, batch and context must be at least 1")
-        if self.objective not in ("latency", "finish"):
-            found.append(f"unknown objective {self.objective} (latency or finish)")
+        if self.objective not in OBJECTIVES:
+            found.append(f"unknown objective {self.objective} ({', '.join(OBJECTIVES)})")
+        return found + self._violations_of_modes()
+
+    def _violations_of_modes(self) -> list[str]:
+        found = [f"unknown mode {mode} ({', '.join(MODES)})" for mode in self.modes if mode not in MODES]
+        if "resident" not in self.modes:
+            found.append("the mode resident must be allowed")
+        wrong = [n for n in self.split_eighths if not 0 < n < EIGHTHS]
+        found += [f"a split of {n} eighths is not in 1..{EIGHTHS - 1}" for n in wrong]
+        values = [*self.penalties.values(), *(v for row in self.block_penalties.values() for v in row.values())]
+        if not all(value >= 0 for value in values) or not self.join_seconds >= 0:
+            found.append("penalties and join_seconds must be at least 0")
+        if self.quality_budget is not None and not self.quality_budget >= 0:
+            found.append(f"the quality budget is {self.quality_budget}")
+        load = self.workload
+        if load.tokens_per_pass < 1 or load.in_flight < 1 or not 0 < load.accepted_share <= 1:
+            found.append("tokens per pass and passes in flight must be at least 1, the accepted share in 0..1")
         return found
 
     def cap(self, device: str) -> int:
@@ -95,14 +138,47 @@ class PlanningProblem:
         """Return the assignments that `block` may take, in a fixed order."""
         if block.name in self.locks:
             return (self.locks[block.name],)
-        return tuple(
-            Assignment(execute.name, home.name, precision)
-            for execute in self.devices
-            if execute.executes
-            for home in self.devices
-            if home.name == execute.name or (home.kind != "cuda" and self.link(home.name, execute.name))
-            for precision in self.precisions
+        pairs = [(e, h) for e in self.devices if e.executes for h in self.devices if self._reaches(h, e)]
+        plain = [Assignment(e.name, h.name, p) for e, h in pairs for p in self.precisions]
+        more: list[Assignment] = []
+        if block.kind == "experts" and "demand" in self.modes:
+            more = [Assignment(e.name, h.name, p, 0, True) for e, h in pairs if e != h for p in self.precisions]
+        if block.kind == "mlp" and "split" in self.modes:
+            more = [
+                Assignment(e.name, h.name, p, eighths)
+                for e, h in pairs
+                if e.kind == "cuda" and h.kind != "disk" and self.joins(e.name)
+                for p in self.precisions
+                for eighths in self.split_eighths
+            ]
+        return tuple(option for option in [*plain, *more] if option.mode in self.modes)
+
+    def _reaches(self, home: Device, execute: Device) -> bool:
+        """Whether weights can rest at `home` and be used by `execute`: not over a network, not from a GPU."""
+        if home.name == execute.name:
+            return True
+        linked = self.link(home.name, execute.name) is not None
+        return linked and home.kind != "cuda" and home.machine == execute.machine
+
+    def host(self, device: str) -> Device | None:
+        """Return the CPU on the same machine as `device`."""
+        machine = device.rpartition("/")[0]
+        return next((d for d in self.devices if d.kind == "cpu" and d.machine == machine), None)
+
+    def joins(self, device: str) -> bool:
+        """Whether `device` and its host can share one block: both directions are linked."""
+        host = self.host(device)
+        return host is not None and all(
+            self.link(*pair) is not None for pair in ((host.name, device), (device, host.name))
         )
+
+    def penalty(self, block: Block, precision: str) -> float:
+        """Return the loss of quality that `block` at `precision` adds."""
+        own = self.block_penalties.get(block.name, {})
+        if precision in own:
+            return own[precision]
+        total = sum(other.parameters for other in self.blocks)
+        return self.penalties.get(precision, 0.0) * block.parameters / max(1, total)
 
     def with_caps(self, caps: Mapping[str, int]) -> PlanningProblem:
         """Return the same problem under other caps."""
@@ -124,6 +200,8 @@ class PlanningProblem:
                     "links": tuple(Link(**link) for link in data["links"]),
                     "workload": Workload(**data["workload"]),
                     "precisions": tuple(data["precisions"]),
+                    "modes": tuple(data.get("modes", ("resident", "streamed"))),
+                    "split_eighths": tuple(data.get("split_eighths", (1, 2, 3, 4, 5, 6, 7))),
                     "locks": {n: Assignment(**lock) for n, lock in data["locks"].items()},
                 }
             )

@@ -4,24 +4,27 @@ from __future__ import annotations
 
 import time
 from collections.abc import Generator
+from dataclasses import replace
 
 import numpy as np
 
-from ..cost.memory import peak_bytes
+from ..cost.memory import peak_bytes, pinned_bytes, quality_penalty
 from ..cost.timing import compute_seconds, copied_bytes, copy_seconds, decode_step
-from ..cost.vectorised import peak_many, times_many
+from ..cost.vectorised import Batch, peak_many
 from ..errors import InfeasibleError, PlanError
 from ..events import Event, IterationFinished, Observer, PlanFinished, PlanStarted
 from ..units import format_bytes
+from .arrange import Spread, arrange, rounded, site_orders
 from .baselines import dynamic_programming, greedy
 from .bound import Relaxation
+from .classes import assignment_violations
 from .colony import Colony
 from .params import ColonyParameters
 from .placement import Placement
 from .problem import PlanningProblem
 from .result import HistoryRow, PlanResult, Prediction
 from .stop import MaxSeconds, Progress, StopRule
-from .tables import Choices, CostTables, assignment_violations, cost_tables
+from .tables import Choices, CostTables, Floats, cost_tables
 
 __all__ = ["evaluate", "search", "solve", "violations"]
 
@@ -44,12 +47,22 @@ def violations(problem: PlanningProblem, placement: Placement) -> list[str]:
     found = _structure_violations(problem, placement)
     if found:
         return found
-    return [
+    found = [
         f"{name} needs {format_bytes(used)} but its cap is {format_bytes(problem.cap(name))}, "
         f"{format_bytes(used - problem.cap(name))} less"
         for name, used in peak_bytes(problem, placement).items()
         if used > problem.cap(name)
     ]
+    limits = {device.name: device.pinned_bytes for device in problem.devices if device.pinned_bytes}
+    found += [
+        f"{name} must pin {format_bytes(used)} but can pin {format_bytes(limits[name])}"
+        for name, used in pinned_bytes(problem, placement).items()
+        if used > limits.get(name, used)
+    ]
+    penalty, budget = quality_penalty(problem, placement), problem.quality_budget
+    if budget is not None and penalty > budget + 1e-9 * max(1.0, budget):
+        found.append(f"the loss of quality is {penalty:.3g}, the budget {budget:.3g}")
+    return found
 
 
 def evaluate(problem: PlanningProblem, placement: Placement) -> Prediction:
@@ -58,17 +71,16 @@ def evaluate(problem: PlanningProblem, placement: Placement) -> Prediction:
     if found:
         raise PlanError("The placement cannot be evaluated: " + "; ".join(found) + ".")
     locks = dict(placement.items())
-    fixed = PlanningProblem(
-        problem.blocks, problem.devices, problem.links, problem.hidden_size, problem.workload, problem.caps,
-        problem.precisions, problem.slots, problem.workspace_bytes, problem.objective, locks,
-    )  # fmt: skip
-    tpot, ttft = times_many(cost_tables(fixed), np.zeros((1, len(problem.blocks)), np.int64))
+    fixed = replace(problem, locks=locks)
+    batch = Batch(cost_tables(fixed), np.zeros((1, len(problem.blocks)), np.int64))
+    tpot = float(batch.decode_seconds[0]) / problem.workload.accepted
+    between = float(batch.objective[0]) if problem.objective == "throughput" else tpot
     step = decode_step(problem)
     pairs = list(zip(problem.blocks, placement.assignments, strict=True))
     return Prediction(
-        tokens_per_second=problem.workload.batch / float(tpot[0]),
-        tpot_seconds=float(tpot[0]),
-        ttft_seconds=float(ttft[0]),
+        tokens_per_second=problem.workload.batch / between,
+        tpot_seconds=tpot,
+        ttft_seconds=float(batch.prefill_seconds[0]),
         peak_bytes=peak_bytes(problem, placement),
         bytes_per_token=sum(copied_bytes(problem, b, a, step) for b, a in pairs if b.kind != "embed"),
         block_seconds=tuple(compute_seconds(problem, b, a, step) for b, a in pairs),
@@ -86,6 +98,14 @@ def _infeasible(tables: CostTables, choice: Choices) -> InfeasibleError:
         f"({int(peak) - problem.cap(d.name)} bytes more)"
         for d, peak in over
     ]
+    batch = Batch(tables, choice[None])
+    penalty, budget = float(batch.totals.penalty[0]), problem.quality_budget
+    if budget is not None and penalty > budget:
+        parts.append(f"the quality budget is {budget:.3g}, at least {penalty:.3g} are lost")
+    for m, device in enumerate(problem.devices):
+        if (needed := batch.totals.pinned[0, m]) > tables.pinned_caps[m]:
+            limit = format_bytes(device.pinned_bytes)
+            parts.append(f"{device.name} can pin {limit}, {format_bytes(int(needed))} are needed")
     disk = "" if any(d.kind == "disk" for d in problem.devices) else ", allow the disk"
     return InfeasibleError(
         f"No placement of the {len(problem.blocks)} blocks fits: {'; '.join(parts)}. "
@@ -115,6 +135,7 @@ def search(
         tuple(device.name for device in problem.devices),
         problem.objective,
     )
+    generator = np.random.default_rng(seed)
     relaxation = Relaxation(tables)
     seeds = [greedy(tables), dynamic_programming(tables)]
     relaxed = relaxation.linear()
@@ -123,10 +144,13 @@ def search(
     whole = relaxation.integer(share)
     if relaxed.infeasible or whole.infeasible:
         least = relaxation.least_excess()
-        raise _infeasible(tables, seeds[0] if least is None else least)
+        raise _infeasible(tables, seeds[0] if least is None else _arranged(tables, least, generator)[0])
     bound = max(bound, whole.bound, _resident_floor(tables))
-    seeds += [found.choice for found in (relaxed, whole) if found.choice is not None]
-    colony = Colony(tables, seeds, relaxed.reduced, bound, params or ColonyParameters(), seed)
+    for found in (relaxed, whole):
+        if found.counts is not None:
+            seeds += list(_arranged(tables, found.counts, generator))
+    reduced = None if relaxed.reduced is None else relaxed.reduced[tables.classes]
+    colony = Colony(tables, seeds, reduced, bound, params or ColonyParameters(), seed)
     history: list[HistoryRow] = []
     reason = None
     while reason is None:
@@ -150,9 +174,23 @@ def search(
     )  # fmt: skip
 
 
+def _arranged(tables: CostTables, counts: Floats, generator: np.random.Generator, ants: int = 16) -> Choices:
+    """Return placements with these counts of options, made whole, in several arrangements."""
+    whole = rounded(tables, counts)
+    orders = site_orders(tables, whole)[:4]
+    found = [arrange(tables, whole, order, Spread.drawn(ants, generator), generator) for order in orders]
+    return np.concatenate(found)
+
+
 def _resident_floor(tables: CostTables) -> float:
     """Return a bound that is never zero: every block once, at its cheapest."""
-    return float(np.where(tables.valid, tables.decode.compute, np.inf).min(1).sum()) * (1 - 1e-9)
+    return float(np.where(tables.valid, tables.decode.compute, np.inf).min(1).sum()) * (1 - 1e-9) / _passes(tables)
+
+
+def _passes(tables: CostTables) -> float:
+    """Return how many tokens one pass yields at most, passes in flight included."""
+    load = tables.problem.workload
+    return load.accepted * (load.in_flight if tables.problem.objective == "throughput" else 1)
 
 
 def _iteration(colony: Colony, index: int, elapsed: float, bound: float) -> IterationFinished:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
+
 import numpy as np
 import pytest
-from planner_problems import random_problem
+from planner_problems import random_problem, rich_problem
 
+from llmdist.cost.memory import peak_bytes
 from llmdist.cost.reference import objective_seconds
-from llmdist.cost.vectorised import evaluate_many
+from llmdist.cost.vectorised import Batch, evaluate_many
 from llmdist.errors import InfeasibleError, PlanError
 from llmdist.events import IterationFinished, PlanFinished, PlanStarted, Recorder
-from llmdist.planner import Assignment, MaxIterations, PlanningProblem, evaluate, solve, violations
+from llmdist.planner import Assignment, MaxIterations, Placement, PlanningProblem, evaluate, solve, violations
 from llmdist.planner.baselines import dynamic_programming, greedy, random_choices
 from llmdist.planner.exact import enumerate_optimum
 from llmdist.planner.tables import cost_tables
@@ -27,6 +31,34 @@ def test_the_vectorised_evaluator_agrees_with_the_event_by_event_reference(seed:
     values, _ = evaluate_many(tables, choices)
     for choice, value in zip(choices, values, strict=True):
         assert objective_seconds(problem, tables.placement(choice)) == pytest.approx(value, rel=1e-9)
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_the_full_problem_is_priced_and_weighed_as_by_the_reference(seed: int) -> None:
+    """Splits, experts on demand, machines, buses, several tokens per pass: seconds within 1e-9, bytes within 1."""
+    problem = rich_problem(seed)
+    assert PlanningProblem.from_json(json.loads(json.dumps(problem.to_json()))) == problem
+    tables = cost_tables(problem)
+    choices = random_choices(tables, 8, np.random.default_rng(seed))
+    batch = Batch(tables, choices)
+    for i, choice in enumerate(choices):
+        placement = tables.placement(choice)
+        assert objective_seconds(problem, placement) == pytest.approx(batch.objective[i], rel=1e-9)
+        assert batch.floor[i] <= batch.objective[i] * (1 + 1e-12)
+        peaks = peak_bytes(problem, placement)
+        assert [peaks[device.name] for device in problem.devices] == pytest.approx(batch.peak[i], abs=1)
+        fits = not violations(replace(problem, locks=dict(placement.items())), placement)
+        assert fits == (batch.over[i] == 0)
+        assert Placement.from_json(placement.to_json()) == placement
+
+
+def test_modes_that_are_not_asked_for_are_not_offered() -> None:
+    """Only residents and streams by default, and a split is refused in words."""
+    problem = replace(rich_problem(0), modes=("resident", "streamed"))
+    assert {option.mode for block in problem.blocks for option in problem.options(block)} == {"resident", "streamed"}
+    split = Assignment("cuda:0", "cuda:0", "bf16", cpu_eighths=3)
+    with pytest.raises(PlanError, match="mode split is not offered"):
+        cost_tables(replace(random_problem(1), locks={random_problem(1).blocks[1].name: split}))
 
 
 @pytest.mark.parametrize("seed", range(50))

@@ -1,0 +1,162 @@
+"""From counts of options per class to placements: machines in runs along the chain, streamed blocks spread out.
+
+The spread is error diffusion: walking along the chain, each block takes the remaining option that keeps every
+lane's copied seconds closest to their share of the passing time, at a price for changing the device. A phase, a
+price, noise and the trail make ants differ.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import pairwise, permutations
+
+import numpy as np
+
+from .tables import Choices, CostTables, Floats
+
+__all__ = ["Spread", "arrange", "counts_of", "rounded", "site_orders"]
+
+MOST_ORDERS = 24
+
+
+@dataclass(frozen=True, slots=True)
+class Spread:
+    """How ants arrange, one entry per ant.
+
+    `phase`: share of a mean copy that the lanes owe at the start; `price`: factor on the seconds of a transfer;
+    `local`: whether a lane's time is its own device's (else its whole machine's); `noise`: in mean copies.
+    """
+
+    phase: Floats
+    price: Floats
+    local: Choices
+    noise: Floats
+
+    @classmethod
+    def drawn(cls, ants: int, generator: np.random.Generator) -> Spread:
+        """Return a random spread for every ant; the first four are plain."""
+        price = 10.0 ** generator.uniform(-0.5, 3.5, ants)
+        price[:4] = [1.0, 1.0, 1e3, 1e3][:ants]
+        local = (generator.random(ants) < 0.5).astype(np.int64)
+        local[:4] = [0, 1, 0, 1][:ants]
+        phase, noise = generator.random(ants), generator.exponential(0.3, ants)
+        phase[:4], noise[:4] = 0.5, 0.0
+        return cls(phase, price, local, noise)
+
+
+def counts_of(tables: CostTables, choice: Choices) -> Choices:
+    """Return how many blocks of each class take each option, [class, option]."""
+    counts = np.zeros((int(tables.classes.max()) + 1, tables.shape[1]), np.int64)
+    np.add.at(counts, (tables.classes, choice), 1)
+    return counts
+
+
+def rounded(tables: CostTables, counts: Floats) -> Choices:
+    """Return whole counts near fractional ones: each class by largest remainders."""
+    floor = np.floor(counts + 1e-9)
+    whole = floor.astype(np.int64)
+    for c, members in enumerate(np.bincount(tables.classes)):
+        order = np.argsort(-(counts[c] - floor[c]), kind="stable")
+        whole[c, order[: max(0, int(members) - int(whole[c].sum()))]] += 1
+    return whole
+
+
+def _sites(tables: CostTables) -> Choices:
+    """Return the machine of every exec device as an index."""
+    devices = [tables.problem.devices[m] for m in tables.executors]
+    names = list(dict.fromkeys(device.machine for device in devices))
+    return np.array([names.index(device.machine) for device in devices])
+
+
+def site_orders(tables: CostTables, counts: Choices) -> list[tuple[int, ...]]:
+    """Return orders of the machines in use along the chain, the quickest transfers first."""
+    sites = _sites(tables)
+    used = np.flatnonzero(np.bincount(sites[_per_class(tables)[counts > 0]])).tolist()
+    if len(used) < 2:
+        return [tuple(used)]
+    paths = np.where(tables.forbidden, 1e9, tables.decode.transfer)
+    way = {(s, t): paths[np.ix_(sites == s, sites == t)].min() for s in used for t in used}
+    found = permutations(used) if len(used) <= 4 else ((*used[i:], *used[:i]) for i in range(len(used)))
+    return sorted(found, key=lambda o: sum(way[pair] for pair in pairwise(o)))[:MOST_ORDERS]
+
+
+def _per_class(tables: CostTables) -> Choices:
+    """Return the exec device of every class and option."""
+    return tables.execute[_first(tables)]
+
+
+def _first(tables: CostTables) -> Choices:
+    return np.unique(tables.classes, return_index=True)[1]
+
+
+def _block_sites(tables: CostTables, counts: Choices, order: tuple[int, ...]) -> Choices:
+    """Return the machine of every block: each class in runs, in `order`."""
+    sites, execute = _sites(tables), _per_class(tables)
+    of_block = np.zeros(tables.shape[0], np.int64)
+    for c in range(len(counts)):
+        runs = [np.full(int(counts[c][sites[execute[c]] == site].sum()), site) for site in order]
+        of_block[tables.classes == c] = np.concatenate(runs)
+    return of_block
+
+
+def _shares(tables: CostTables, counts: Choices) -> tuple[Floats, Floats]:
+    """Return copied seconds per passing second [local, lane] and the mean copy [lane]."""
+    first, execute, sites = _first(tables), _per_class(tables), _sites(tables)
+    lanes = len(tables.executors)
+    copied, computed, events = np.zeros(lanes), np.zeros(lanes), np.zeros(lanes)
+    np.add.at(copied, execute, counts * tables.decode.copy[first])
+    np.add.at(computed, execute, counts * tables.decode.compute[first])
+    np.add.at(events, execute, counts * tables.streamed[first])
+    together = np.array([computed[sites == site].sum() for site in sites])
+    passing = np.maximum(np.stack([together, computed]), 1e-30)
+    return copied / passing, copied / np.maximum(events, 1.0)
+
+
+def arrange(
+    tables: CostTables,
+    counts: Choices,
+    order: tuple[int, ...],
+    spread: Spread,
+    generator: np.random.Generator,
+    liking: Floats | None = None,
+) -> Choices:
+    """Return placements [ant, block] with the given whole counts [class, option].
+
+    `liking` [block, option] is in mean copies: how much an option is preferred there.
+    """
+    ants, blocks, lanes = len(spread.phase), tables.shape[0], len(tables.executors)
+    site_of, sites, execute = _block_sites(tables, counts, order), _sites(tables), tables.execute
+    share, mean = _shares(tables, counts)
+    own = np.arange(lanes)
+    share = share[spread.local]  # [ant, lane]
+    debt = -spread.phase[:, None] * mean
+    unit = float(mean.max(initial=0.0)) or float(tables.decode.compute.mean())
+    noise = generator.standard_normal((blocks, ants, tables.shape[1])) * (spread.noise[:, None] * unit)
+    left = np.repeat(counts[None], ants, axis=0)
+    way = tables.decode.transfer + np.where(tables.forbidden, 1e6, 0.0)
+    row, previous = np.arange(ants), np.full(ants, -1)
+    choices = np.zeros((ants, blocks), np.int64)
+    for b in range(blocks):
+        c = tables.classes[b]
+        options = np.flatnonzero((counts[c] > 0) & (sites[execute[b]] == site_of[b]))
+        lane = execute[b, options]
+        compute, copy = tables.decode.compute[b, options], tables.decode.copy[b, options]
+        passes = np.where(spread.local[:, None, None] == 1, lane[:, None] == own, (sites[lane] == site_of[b])[:, None])
+        passes = passes & (sites == site_of[b])
+        change = (lane[:, None] == own) * copy[:, None] - share[:, None, :] * passes * compute[:, None]
+        after = debt[:, None, :] + change
+        if len(options) > 1:
+            score = np.abs(after).sum(2) + noise[b][:, options]
+            if b:
+                score += spread.price[:, None] * way[previous[:, None], lane]
+            if liking is not None:
+                score -= unit * liking[b, options]
+            picked = np.where(left[:, c, options] > 0, score, np.inf).argmin(1)
+        else:
+            picked = np.zeros(ants, np.int64)
+        choice = options[picked]
+        debt = after[row, picked]
+        left[row, c, choice] -= 1
+        choices[:, b] = choice
+        previous = execute[b, choice]
+    return choices

@@ -1,0 +1,134 @@
+"""What each option of each class of blocks costs: seconds per kind of pass, and the columns that add up."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..cost.additive import Additive
+from ..cost.memory import needs_slot, own_bytes, rest_bytes, slot_bytes
+from ..cost.timing import (
+    Step,
+    bus_bytes,
+    compute_seconds,
+    copied_bytes,
+    copy_seconds,
+    demand_seconds,
+    host_seconds,
+    transfer_table,
+)
+from ..model.blocks import Block
+from .classes import BlockClasses
+from .placement import Assignment
+from .problem import PlanningProblem
+
+__all__ = ["Floats", "PassTables", "additive", "of_cells", "pass_tables", "resources"]
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class PassTables:
+    """Seconds of one kind of pass: [row, option], [exec, exec] transfers, [class, option, resource].
+
+    Rows are blocks, or classes while the tables are being built.
+    """
+
+    compute: Floats  # waits for what is copied on demand included
+    copy: Floats  # prefetched, on the lane
+    transfer: Floats
+    busy: Floats
+
+
+def resources(problem: PlanningProblem) -> tuple[str, ...]:
+    """Return the names of what blocks share: lanes, disks, memory buses, and stages last."""
+    executors = [device.name for device in problem.devices if device.executes]
+    return (
+        *(f"lane {name}" for name in executors),
+        *(f"disk {device.name}" for device in problem.devices if device.kind == "disk"),
+        *(f"bus {device.name}" for device in problem.devices if device.kind == "cpu" and device.bus_bandwidth),
+        *(f"stage {name}" for name in executors),
+    )
+
+
+def _busy(problem: PlanningProblem, block: Block, option: Assignment, step: Step) -> dict[str, float]:
+    """Return the seconds that one block keeps each resource busy, activation transfers aside."""
+    host = problem.host(option.exec_device)
+    own = compute_seconds(problem, block, option, step) + demand_seconds(problem, block, option, step)
+    busy = {f"stage {option.exec_device}": own}
+    if host is not None and option.cpu_eighths:
+        busy[f"stage {host.name}"] = host_seconds(problem, block, option, step)
+    if host is not None and host.bus_bandwidth:
+        busy[f"bus {host.name}"] = bus_bytes(problem, block, option, step)[1] / host.bus_bandwidth
+    if needs_slot(block, option):
+        busy[f"lane {option.exec_device}"] = copy_seconds(problem, block, option, step)
+    link = problem.link(option.home_device, option.exec_device)
+    if link is not None:
+        disk = copied_bytes(problem, block, option, step) / link.bandwidth
+        busy[f"disk {option.home_device}"] = disk  # read only where the home is a disk
+    return busy
+
+
+def of_cells(classes: BlockClasses, value: Callable[[Block, Assignment], float]) -> Floats:
+    """Return `value` of every class and option as an array [class, option]."""
+    return np.array([[value(block, option) for block, option in row] for row in classes.cells()], dtype=np.float64)
+
+
+def pass_tables(classes: BlockClasses, step: Step) -> PassTables:
+    """Return the costs of one kind of pass per class and option."""
+    problem = classes.problem
+    executors = [device.name for device in problem.devices if device.executes]
+    paths = transfer_table(problem, step)
+    transfer = np.array([[paths[s, t] for t in executors] for s in executors])
+    names = resources(problem)
+    busy = [[_busy(problem, block, option, step) for block, option in row] for row in classes.cells()]
+    return PassTables(
+        of_cells(classes, lambda b, o: compute_seconds(problem, b, o, step) + demand_seconds(problem, b, o, step)),
+        of_cells(classes, lambda b, o: _prefetch(problem, b, o, step)),
+        np.where(np.isinf(transfer), 0.0, transfer),
+        np.array([[[cell.get(name, 0.0) for name in names] for cell in row] for row in busy]),
+    )
+
+
+def _prefetch(problem: PlanningProblem, block: Block, option: Assignment, step: Step) -> float:
+    """Return the seconds on the lane of a copy that can be started ahead."""
+    prefetched = needs_slot(block, option) and not option.on_demand
+    return copy_seconds(problem, block, option, step) if prefetched else 0.0
+
+
+def additive(classes: BlockClasses, decode: PassTables, prefill: PassTables) -> Additive:
+    """Return the matrix of everything that adds up over blocks."""
+    problem = classes.problem
+    names = [device.name for device in problem.devices]
+    kinds = {device.name: device.kind for device in problem.devices}
+    executors = [device.name for device in problem.devices if device.executes]
+
+    def columns(of: list[str], value: Callable[[Block, Assignment, str], float]) -> Floats:
+        return np.stack([of_cells(classes, lambda b, o, n=name: value(b, o, n)) for name in of], axis=-1)  # type: ignore[misc]
+
+    def pinned(block: Block, option: Assignment, name: str) -> float:
+        needed = option.home_device == name and kinds[name] == "cpu" and kinds[option.exec_device] == "cuda"
+        return float(own_bytes(block, option)) if needed else 0.0
+
+    parts = [
+        columns(names, lambda b, o, n: rest_bytes(problem, b, o).get(n, 0.0)),
+        columns(names, pinned),
+        of_cells(classes, lambda b, o: problem.penalty(b, o.precision))[..., None],
+        columns(executors, lambda b, o, n: float(o.exec_device == n)),
+        columns(executors, lambda b, o, n: float(o.exec_device == n and needs_slot(b, o))),
+        decode.compute[..., None],
+        prefill.compute[..., None],
+        decode.busy,
+        prefill.busy,
+    ]
+    rows = len(classes.blocks) * classes.width
+    slot = columns(executors, lambda b, o, n: float(slot_bytes(b, o)) if o.exec_device == n else 0.0)
+    return Additive(
+        classes.of_block * classes.width,
+        np.concatenate([part.reshape(rows, -1) for part in parts], axis=1),
+        tuple(part.shape[-1] for part in parts),
+        np.ascontiguousarray(slot.reshape(rows, -1).T),
+    )
