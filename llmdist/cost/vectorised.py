@@ -11,7 +11,6 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
 from .event_graph import Chain, first_ends, periods
 
@@ -62,8 +61,8 @@ class Batch:
         """Return the seconds before each block but the first [ant, block]; infinite where there is no path."""
         count, execute = len(self.tables.executors), self.execute[part]
         seconds = np.where(self.tables.forbidden, np.inf, kind.transfer)
-        found: NDArray[np.float64] = seconds.take(execute[:, :-1] * count + execute[:, 1:])
-        return found
+        found = seconds.take(execute[:, :-1] * count + execute[:, 1:])
+        return np.asarray(found)
 
     def _chain_seconds(self, kind: PassTables, compute: Floats) -> Floats:
         return compute + self.transfers(kind).sum(1) if len(self.tables.executors) > 1 else compute
@@ -80,7 +79,7 @@ class Batch:
 
     def _floor(self, kind: PassTables, compute: Floats, busy: Floats) -> Floats:
         shared = busy[:, : busy.shape[1] - len(self.tables.executors)]
-        return np.maximum(self._chain_seconds(kind, compute), shared.max(1, initial=0.0))
+        return np.asarray(np.maximum(self._chain_seconds(kind, compute), shared.max(1, initial=0.0)))
 
     @cached_property
     def busiest(self) -> Floats:

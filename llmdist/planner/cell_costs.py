@@ -39,6 +39,7 @@ class PassTables:
 
     compute: Floats  # waits for what is copied on demand included
     copy: Floats  # prefetched, on the lane
+    disk: Floats  # reading from the disk that is its home
     transfer: Floats
     busy: Floats
 
@@ -65,10 +66,7 @@ def _busy(problem: PlanningProblem, block: Block, option: Assignment, step: Step
         busy[f"bus {host.name}"] = bus_bytes(problem, block, option, step)[1] / host.bus_bandwidth
     if needs_slot(block, option):
         busy[f"lane {option.exec_device}"] = copy_seconds(problem, block, option, step)
-    link = problem.link(option.home_device, option.exec_device)
-    if link is not None:
-        disk = copied_bytes(problem, block, option, step) / link.bandwidth
-        busy[f"disk {option.home_device}"] = disk  # read only where the home is a disk
+    busy[f"disk {option.home_device}"] = _disk(problem, block, option, step)
     return busy
 
 
@@ -88,6 +86,7 @@ def pass_tables(classes: BlockClasses, step: Step) -> PassTables:
     return PassTables(
         of_cells(classes, lambda b, o: compute_seconds(problem, b, o, step) + demand_seconds(problem, b, o, step)),
         of_cells(classes, lambda b, o: _prefetch(problem, b, o, step)),
+        of_cells(classes, lambda b, o: _disk(problem, b, o, step)),
         np.where(np.isinf(transfer), 0.0, transfer),
         np.array([[[cell.get(name, 0.0) for name in names] for cell in row] for row in busy]),
     )
@@ -97,6 +96,13 @@ def _prefetch(problem: PlanningProblem, block: Block, option: Assignment, step: 
     """Return the seconds on the lane of a copy that can be started ahead."""
     prefetched = needs_slot(block, option) and not option.on_demand
     return copy_seconds(problem, block, option, step) if prefetched else 0.0
+
+
+def _disk(problem: PlanningProblem, block: Block, option: Assignment, step: Step) -> float:
+    """Return the seconds that the disk is read, where the weights rest on one."""
+    link = problem.link(option.home_device, option.exec_device)
+    on_disk = any(d.name == option.home_device and d.kind == "disk" for d in problem.devices)
+    return copied_bytes(problem, block, option, step) / link.bandwidth if link is not None and on_disk else 0.0
 
 
 def additive(classes: BlockClasses, decode: PassTables, prefill: PassTables) -> Additive:

@@ -37,6 +37,7 @@ class CostTables:
     weight: Floats  # at home
     kv: Floats  # per block
     executors: NDArray[np.int64]  # exec device -> index into problem.devices
+    disks: NDArray[np.int64]  # indices into problem.devices
     caps: Floats
     pinned_caps: Floats  # per device
     forbidden: NDArray[np.bool_]  # [exec, exec]: no path for activations
@@ -81,11 +82,16 @@ def cost_tables(problem: PlanningProblem) -> CostTables:
         weight=of_cells(classes, own_bytes)[of],
         kv=np.array([kv_bytes(problem, block) for block in problem.blocks]),
         executors=np.array([names.index(name) for name in executors]),
+        disks=np.array([i for i, d in enumerate(problem.devices) if d.kind == "disk"], dtype=np.int64),
         caps=np.array([cap_bytes(problem, name) for name in names]),
         pinned_caps=np.array(pinned),
         forbidden=np.array([[np.isinf(paths[s, t]) for t in executors] for s in executors]),
         resources=resources(problem),
-        decode=PassTables(decode.compute[of], decode.copy[of], decode.transfer, decode.busy),
-        prefill=PassTables(prefill.compute[of], prefill.copy[of], prefill.transfer, prefill.busy),
+        decode=_per_block(decode, of),
+        prefill=_per_block(prefill, of),
         additive=additive(classes, decode, prefill),
     )
+
+
+def _per_block(costs: PassTables, of: NDArray[np.int64]) -> PassTables:
+    return PassTables(costs.compute[of], costs.copy[of], costs.disk[of], costs.transfer, costs.busy)
