@@ -14,7 +14,7 @@ import numpy as np
 
 from .tables import Choices, CostTables, Floats
 
-__all__ = ["Spread", "arrange", "counts_of", "rounded", "site_orders"]
+__all__ = ["Spread", "arrange", "counts_of", "rounded", "site_orders", "sites_of"]
 
 MOST_ORDERS = 24
 
@@ -61,7 +61,7 @@ def rounded(tables: CostTables, counts: Floats) -> Choices:
     return whole
 
 
-def _sites(tables: CostTables) -> Choices:
+def sites_of(tables: CostTables) -> Choices:
     """Return the machine of every exec device as an index."""
     devices = [tables.problem.devices[m] for m in tables.executors]
     names = list(dict.fromkeys(device.machine for device in devices))
@@ -70,7 +70,7 @@ def _sites(tables: CostTables) -> Choices:
 
 def site_orders(tables: CostTables, counts: Choices) -> list[tuple[int, ...]]:
     """Return orders of the machines in use along the chain, the quickest transfers first."""
-    sites = _sites(tables)
+    sites = sites_of(tables)
     used = np.flatnonzero(np.bincount(sites[_per_class(tables)[counts > 0]])).tolist()
     if len(used) < 2:
         return [tuple(used)]
@@ -91,7 +91,7 @@ def _first(tables: CostTables) -> Choices:
 
 def _block_sites(tables: CostTables, counts: Choices, order: tuple[int, ...]) -> Choices:
     """Return the machine of every block: each class in runs, in `order`."""
-    sites, execute = _sites(tables), _per_class(tables)
+    sites, execute = sites_of(tables), _per_class(tables)
     of_block = np.zeros(tables.shape[0], np.int64)
     for c in range(len(counts)):
         runs = [np.full(int(counts[c][sites[execute[c]] == site].sum()), site) for site in order]
@@ -101,7 +101,7 @@ def _block_sites(tables: CostTables, counts: Choices, order: tuple[int, ...]) ->
 
 def _shares(tables: CostTables, counts: Choices) -> tuple[Floats, Floats]:
     """Return copied seconds per passing second [local, lane] and the mean copy [lane]."""
-    first, execute, sites = _first(tables), _per_class(tables), _sites(tables)
+    first, execute, sites = _first(tables), _per_class(tables), sites_of(tables)
     lanes = len(tables.executors)
     copied, computed, events = np.zeros(lanes), np.zeros(lanes), np.zeros(lanes)
     np.add.at(copied, execute, counts * tables.decode.copy[first])
@@ -125,7 +125,7 @@ def arrange(
     `liking` [block, option] is in mean copies: how much an option is preferred there.
     """
     ants, blocks, lanes = len(spread.phase), tables.shape[0], len(tables.executors)
-    site_of, sites, execute = _block_sites(tables, counts, order), _sites(tables), tables.execute
+    site_of, sites, execute = _block_sites(tables, counts, order), sites_of(tables), tables.execute
     share, mean = _shares(tables, counts)
     own = np.arange(lanes)
     share = share[spread.local]  # [ant, lane]

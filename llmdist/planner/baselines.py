@@ -31,8 +31,10 @@ def _fill(tables: CostTables, reserve: Floats) -> Choices:
     for device in tables.executors:
         used[device] += tables.problem.workspace_bytes
     choice = np.zeros(tables.shape[0], np.int64)
+    first = np.unique(tables.classes, return_index=True)[1]
+    ranks = [_ranked(tables, int(block)) for block in first]
     for block in range(tables.shape[0]):
-        ranked = _ranked(tables, block)
+        ranked = ranks[tables.classes[block]]
         choice[block] = ranked[-1]
         for option in ranked:
             need = np.zeros(len(tables.caps))
@@ -54,7 +56,8 @@ def greedy(tables: CostTables) -> Choices:
         reserve = np.zeros(len(tables.caps))
         reserve[device] = largest
         reserves.append(reserve)
-    reserves.append(np.sum(reserves, axis=0))
+    every: Floats = np.sum(reserves, axis=0)
+    reserves = [*reserves, every] if len(reserves) < 5 else [reserves[0], every]
     choices = np.array([_fill(tables, reserve) for reserve in reserves])
     over = over_bytes_many(tables, choices)
     fitting = np.flatnonzero(over == 0)
@@ -63,18 +66,21 @@ def greedy(tables: CostTables) -> Choices:
 
 def _cheapest_chain(tables: CostTables, cost: Floats) -> Choices:
     """Return the chain of options with the least sum of cost and activation transfers."""
-    blocks = tables.shape[0]
+    (blocks, _), lanes = tables.shape, len(tables.executors)
     barred = np.where(tables.forbidden, 1e18, tables.decode.transfer)
-    value = cost[0]
-    back = np.zeros(tables.shape, np.int64)
+    on = np.where(tables.execute[:, None, :] == np.arange(lanes)[None, :, None], cost[:, None, :], np.inf)
+    option, least = on.argmin(2), on.min(2)  # [block, exec]: within a device only the cheapest option counts
+    value = least[0]
+    back = np.zeros((blocks, lanes), np.int64)
     for b in range(1, blocks):
-        step = value[:, None] + barred[tables.execute[b - 1][:, None], tables.execute[b][None, :]]
+        step = value[:, None] + barred
         back[b] = step.argmin(0)
-        value = step.min(0) + cost[b]
+        value = step.min(0) + least[b]
+    device = int(value.argmin())
     choice = np.zeros(blocks, np.int64)
-    choice[-1] = value.argmin()
-    for b in range(blocks - 1, 0, -1):
-        choice[b - 1] = back[b][choice[b]]
+    for b in range(blocks - 1, -1, -1):
+        choice[b] = option[b, device]
+        device = int(back[b, device])
     return choice
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import Bounds, LinearConstraint, linprog, milp
-from scipy.sparse import vstack
+from scipy.sparse import csr_matrix, vstack
 
 from .relaxation import Macro, Rows, build_rows
 from .tables import CostTables, Floats
@@ -83,11 +83,20 @@ class Relaxation:
         options: NDArray[np.bool_] | None = None,
         nodes: int = 2000,
         gap: float = 1e-5,
+        slack: float = 0.0,
     ) -> Relaxed:
-        """Return the bound and counts with whole counts and macro choices, by branch and bound."""
+        """Return the bound and counts with whole counts and macro choices, by branch and bound.
+
+        `slack` asks for lanes that are idle for that share of the copies; the bound is then no bound.
+        """
         whole = np.zeros(len(self.rows.upper))
         whole[self.rows.integer] = 1
-        return self._branch(self.rows.goal(), self._limits(allowed, options), whole, seconds, nodes, gap)
+        matrix = self.matrix
+        if slack:
+            matrix = matrix.copy()
+            matrix[self.rows.lanes, self.rows.time] = -1.0 / (1.0 + slack)
+        limits = self._limits(allowed, options)
+        return self._branch(self.rows.goal(), limits, whole, seconds, nodes, gap, matrix)
 
     def least_excess(self, seconds: float = 2.0) -> Floats | None:
         """Return counts of a placement that is over its caps by the fewest bytes."""
@@ -98,8 +107,9 @@ class Relaxation:
         return self._branch(goal, upper, whole, seconds, 2000, 1e-9).counts
 
     def _branch(
-        self, goal: Floats, upper: Floats, whole: Floats, seconds: float | None, nodes: int, gap: float
-    ) -> Relaxed:
+        self, goal: Floats, upper: Floats, whole: Floats, seconds: float | None, nodes: int, gap: float,
+        matrix: csr_matrix | None = None,
+    ) -> Relaxed:  # fmt: skip
         options: Any = {"node_limit": nodes, "mip_rel_gap": gap}
         if seconds is not None:
             options["time_limit"] = max(0.01, seconds)
@@ -107,7 +117,7 @@ class Relaxation:
             goal,
             integrality=whole.astype(np.int64),
             bounds=Bounds(np.zeros(len(upper)), upper),
-            constraints=LinearConstraint(self.matrix, self.low, self.high),
+            constraints=LinearConstraint(self.matrix if matrix is None else matrix, self.low, self.high),
             options=options,
         )
         if found.status == 2:

@@ -50,8 +50,7 @@ class BlockClasses:
         classes = []
         for b, block in enumerate(problem.blocks):
             choices = options[b] if options else by_kind.setdefault(block.kind, problem.options(block))
-            penalties = tuple(problem.penalty(block, p) for p in problem.precisions)
-            key = (replace(block, name=""), choices, penalties)
+            key = (replace(block, name=""), choices, str(problem.block_penalties.get(block.name)))
             if key not in known:
                 known[key] = len(self.blocks)
                 self.blocks.append(block)

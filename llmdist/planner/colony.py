@@ -1,165 +1,161 @@
-"""The bound-guided colony: MAX-MIN trails in the hyper-cube framework over (block, option).
+"""The bound-guided colony. Macro ants choose how devices stage, micro ants arrange blocks and refine them.
 
-Visibility comes from the relaxation's reduced costs (ANTS, Maniezzo 1999); most ants resample only part of
-the best plan (Skinderowicz 2022); trails stay within limits (Stuetzle and Hoos 2000; Blum and Dorigo 2004);
-the best ant is improved by moves, swaps and shifts. One call of `iterate` is one iteration.
+Visibility comes from the relaxation's reduced costs (ANTS, Maniezzo 1999); most ants resample only part of the
+best plan (Skinderowicz 2022), others arrange the counts of a macro ant's plan from scratch, led by the trail; the
+current plan moves through a neighbourhood that an additive bound screens. One call of `iterate` is one iteration.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
-from ..cost.vectorised import evaluate_many, floor_many, over_bytes_many
+from ..cost.vectorised import Batch
+from .arrange import Spread, arrange, site_orders
+from .macro import MacroAnts
+from .neighbours import Neighbourhood
 from .params import ColonyParameters
+from .pheromone import Trail
 from .tables import Choices, CostTables, Floats
 
 __all__ = ["Colony"]
 
 
 class Colony:
-    """The state of one search: trail, best plan, evaluations so far."""
+    """The state of one search: trails, current and best plan, evaluations so far."""
 
     def __init__(
-        self,
-        tables: CostTables,
-        seeds: list[Choices],
-        reduced: Floats | None,
-        bound: float,
-        params: ColonyParameters,
-        seed: int,
-    ) -> None:
-        self.tables, self.params = tables, params
-        self.generator = np.random.default_rng(seed)
-        self.evaluations = 0
+        self, tables: CostTables, macro: MacroAnts, visibility: Floats, params: ColonyParameters,
+        generator: np.random.Generator,
+    ) -> None:  # fmt: skip
+        self.tables, self.macro, self.params, self.generator = tables, macro, params, generator
+        self.evaluations = self.iterations = self.idle = 0
         self.widths = tables.valid.sum(1)
-        theta = params.theta * max(bound, 1e-12) / tables.shape[0]
-        drop = np.zeros(tables.shape) if reduced is None else np.minimum(reduced / theta, 6.0)
-        self.visibility = np.where(tables.valid, np.exp(-drop), 0.0)
-        self.trail = np.where(tables.valid, 0.5, 0.0)
-        self.best = seeds[0]
-        self.best_value, self.best_over = float("inf"), float("inf")
-        self.mean = float("inf")
-        self.idle = 0
-        self._consider(np.array(seeds))
+        self.visibility = visibility
+        self.neighbourhood = Neighbourhood.of(tables, self.visibility, params.kinds)
+        self.trail = Trail(tables.valid, params.evaporation, params.trail_minimum, params.adaptive)
+        self.best = self.current = self.leader = np.zeros(tables.shape[0], np.int64)
+        self.best_value = self.best_over = self.current_value = self.mean = float("inf")
 
     @property
     def feasible(self) -> bool:
         """Whether the best plan fits under every cap."""
         return self.best_over == 0
 
-    def _evaluate(self, choices: Choices) -> tuple[Floats, Floats]:
-        self.evaluations += len(choices)
-        return evaluate_many(self.tables, choices)
-
-    def _consider(self, choices: Choices) -> tuple[Floats, Floats]:
+    def consider(self, choices: Choices) -> tuple[Floats, Floats]:
         """Evaluate and keep the best; a plan over its caps counts only until one fits."""
-        values, over = self._evaluate(choices)
+        batch = Batch(self.tables, choices)
+        values, over = np.full(len(choices), np.inf), batch.over
+        fits = np.flatnonzero(over == 0) if (over == 0).any() else np.arange(len(choices))
+        self.evaluations += len(fits)
+        values[fits] = Batch(self.tables, choices[fits]).objective
         first = int(np.lexsort((values, over))[0])
         if (over[first], values[first]) < (self.best_over, self.best_value * (1 - 1e-12)):
             self.best, self.best_value, self.best_over = choices[first], float(values[first]), float(over[first])
             self.idle = 0
+        if over[first] == self.best_over and values[first] < self.current_value * (1 + self._threshold()):
+            self.current, self.current_value = choices[first], float(values[first])
         return values, over
 
-    def _construct(self) -> Choices:
-        """Return the ants' choices: most change a few blocks of the best, the others build from scratch."""
-        params, (blocks, _) = self.params, self.tables.shape
-        weight = self.trail * self.visibility
+    def _threshold(self) -> float:
+        """Return by how much the current plan may get worse: it shrinks to nothing within each restart."""
+        passed = (self.idle % self.params.restart_after) / self.params.restart_after
+        return self.params.threshold * (1.0 - passed)
+
+    def arrange(self, counts: Choices, ants: int) -> Choices:
+        """Return arrangements of a plan's counts, led by the trail."""
+        orders = site_orders(self.tables, counts)
+        order = orders[int(self.generator.integers(min(4, len(orders))))]
+        liking = np.log(np.maximum(self.trail.values, 1e-3) / 0.5) * self.params.liking
+        return arrange(self.tables, counts, order, Spread.drawn(ants, self.generator), self.generator, liking)
+
+    def try_plan(self, counts: Choices) -> None:
+        """Arrange a new plan, and remember how good it can be."""
+        values, over = self.consider(self.arrange(counts, self.params.ants))
+        self.macro.judge(counts, float(np.where(over == 0, values, np.inf).min()))
+
+    def _focused(self, ants: int) -> Choices:
+        """Return ants that resample a few blocks of the current plan from trail and visibility."""
+        blocks = self.tables.shape[0]
+        weight = self.trail.values * self.visibility
         cumulative = (weight / weight.sum(1, keepdims=True)).cumsum(1)
-        draws = self.generator.random((params.ants, blocks, 1))
-        built: Choices = (draws > cumulative[None]).sum(2).clip(max=self.widths - 1).astype(np.int64)
-        focused = int(params.ants * params.focused_share)
-        keep = self.generator.random((focused, blocks)) > min(1.0, params.resampled_blocks / blocks)
-        built[:focused] = np.where(keep, self.best[None], built[:focused])
+        ant, block = np.nonzero(self.generator.random((ants, blocks)) < self.params.resampled_blocks / blocks)
+        built = np.repeat(self.current[None], ants, axis=0)
+        draws = self.generator.random((len(ant), 1)) > cumulative[block]
+        built[ant, block] = np.minimum(draws.sum(1), self.widths[block] - 1)
         return built
 
-    def _neighbours(self, choice: Choices) -> Choices:
-        """Return moves of one block, swaps of two blocks, and swaps of neighbours (re-spacing)."""
-        count, (blocks, _) = self.params.neighbours, self.tables.shape
-        around = np.repeat(choice[None], count, axis=0)
-        rows = np.arange(count)
-        first = self.generator.integers(blocks, size=count)
-        near = np.clip(first + self.generator.choice([-4, -3, -2, -1, 1, 2, 3, 4], size=count), 0, blocks - 1)
-        far = self.generator.integers(blocks, size=count)
-        kind = self.generator.random(count)
-        move, swap = kind < 0.4, kind >= 0.4
-        option = np.floor(self.generator.random(count) * self.widths[first]).astype(np.int64)
-        around[rows[move], first[move]] = option[move]
-        second = np.where(kind < 0.7, near, far)[swap]
-        left, right = choice[first[swap]], choice[second]
-        around[rows[swap], first[swap]] = np.minimum(right, self.widths[first[swap]] - 1)
-        around[rows[swap], second] = np.minimum(left, self.widths[second] - 1)
-        extra = kind > 0.85  # a swap and a move together: one more bit of freedom under a tight cap
-        third = self.generator.integers(blocks, size=count)
-        another = np.floor(self.generator.random(count) * self.widths[third]).astype(np.int64)
-        around[rows[extra], third[extra]] = another[extra]
-        return np.unique(around, axis=0)
+    def _construct(self) -> Choices:
+        focused = int(self.params.ants * self.params.focused_share)
+        found = [self._focused(focused)] if focused else []
+        plan = self.macro.elite(self.generator) if self.iterations % self.params.arrange_every == 0 else None
+        if plan is not None:
+            found.append(self.arrange(plan, self.params.ants))
+        elif not found:
+            found.append(self._focused(self.params.ants))
+        return np.concatenate(found)
 
     def _improve(self) -> None:
-        """Local search around the best plan, screened by the additive lower bound."""
-        around = self._neighbours(self.best)
-        over = over_bytes_many(self.tables, around)
-        if self.feasible:
-            around = around[over == 0]
-            if not len(around):
-                return
-            floor = floor_many(self.tables, around)
-            around = around[floor < self.best_value * (1 - 1e-12)]
-            floor = floor[floor < self.best_value * (1 - 1e-12)]
-            around = around[np.argsort(floor, kind="stable")[: self.params.evaluated]]
-        else:
-            around = around[np.argsort(over, kind="stable")[: self.params.evaluated]]
-        if len(around):
-            self._consider(around)
+        """Local search around the current plan, screened by the additive lower bound."""
+        params = self.params
+        around = self.neighbourhood.around(self.current, params.neighbours, self.generator, np.array(params.steps))
+        around = around[(around != self.current).any(1)]
+        if not len(around):
+            return
+        batch = Batch(self.tables, around)
+        if not self.feasible:
+            self.consider(around[np.argsort(batch.over, kind="stable")[: params.evaluated]])
+            return
+        fits = np.flatnonzero(batch.over == 0)
+        if params.screening and len(fits):
+            floor = batch.floor[fits]
+            hopeful = floor < self.current_value * (1 + self._threshold())
+            fits = fits[hopeful][np.argsort(floor[hopeful], kind="stable")]
+        if len(fits) > params.evaluated:
+            half = params.evaluated // 2
+            others = self.generator.choice(fits[half:], params.evaluated - half, replace=False)
+            fits = np.concatenate([fits[:half], others])
+        if len(fits):
+            self.consider(around[fits])
 
-    def _deposit(self, choice: Choices) -> None:
-        """Move the trail towards `choice` and keep it within its limits (hyper-cube framework)."""
-        target = np.zeros(self.tables.shape)
-        target[np.arange(len(choice)), choice] = 1.0
-        self.trail += self.params.evaporation * (target - self.trail)
-        low = self.params.trail_minimum
-        self.trail = np.where(self.tables.valid, np.clip(self.trail, low, 1 - low), 0.0)
+    def _deposit(self, leader: Choices) -> None:
+        """Let the iteration's leader, the current plan and the best deposit, as the convergence factor says."""
+        factor = self.trail.convergence if self.params.convergence else 0.5
+        own = 1.0 if factor < 0.3 else 0.6 if factor < 0.6 else 0.2 if factor < 0.85 else 0.0
+        self.trail.deposit([(own, leader), ((1 - own) / 2, self.current), ((1 - own) / 2, self.best)])
 
-    def iterate(self) -> None:
-        """Walk all ants once, improve the best, deposit, and restart the trail on stagnation."""
+    def iterate(self, macro_seconds: float | None) -> None:
+        """Walk all ants once, refine the current plan, deposit, and restart on stagnation."""
+        params = self.params
         self.idle += 1
+        if params.macro_every and self.iterations % params.macro_every == 0:
+            for counts in self.macro.walk(self.best, self.best_value, macro_seconds, self.generator):
+                self.try_plan(counts)
         ants = self._construct()
-        values, over = self._consider(ants)
+        values, over = self.consider(ants)
         fitting = values[over == 0]
-        self.mean = float(fitting.mean()) if len(fitting) else float(values.mean())
-        self._improve()
-        leader = ants[int(np.lexsort((values, over))[0])]
-        self._deposit(self.best if self.generator.random() < 0.7 else leader)
-        if self.idle and self.idle % self.params.restart_after == 0:
-            self.trail = np.where(self.tables.valid, 0.5, 0.0)
+        self.mean = float(fitting.mean()) if len(fitting) else self.best_value
+        for _ in range(params.rounds):
+            self._improve()
+        self._deposit(ants[int(np.lexsort((values, over))[0])])
+        if self.idle and self.idle % params.restart_after == 0:
+            self.trail.restart()
+            self.current, self.current_value = self.best, self.best_value
+        self.iterations += 1
 
     def settle(self) -> None:
         """Make streamed blocks resident where that costs no time and fits: copies that win nothing go."""
         copies = self.tables.decode.copy
-        order = np.argsort(-copies[np.arange(len(self.best)), self.best], kind="stable")
-        for block in order:
+        for block in np.argsort(-copies[np.arange(len(self.best)), self.best], kind="stable"):
             same = self.tables.execute[block] == self.tables.execute[block, self.best[block]]
             cheaper = self.tables.valid[block] & same & (copies[block] < copies[block, self.best[block]])
-            for option in np.flatnonzero(cheaper):
-                candidate = self.best.copy()
-                candidate[block] = option
-                if over_bytes_many(self.tables, candidate[None])[0] == 0:
-                    value = float(self._evaluate(candidate[None])[0][0])
-                    if value <= self.best_value * (1 + 1e-9):
-                        self.best, self.best_value = candidate, min(value, self.best_value)
-                        break
-
-    @property
-    def shares(self) -> Floats:
-        """Return the trail scaled to 0..1 per block."""
-        scaled: Floats = self.trail / self.trail.max(1, keepdims=True)
-        return scaled
-
-    @property
-    def entropy(self) -> float:
-        """Return the mean entropy of the blocks' choices, 0 (decided) to 1 (open)."""
-        open_blocks = self.widths > 1
-        if not open_blocks.any():
-            return 0.0
-        share = self.trail / self.trail.sum(1, keepdims=True)
-        nats = -(share * np.log(np.where(share > 0, share, 1.0))).sum(1)
-        return float((nats[open_blocks] / np.log(self.widths[open_blocks])).mean())
+            options = np.flatnonzero(cheaper)
+            candidates = np.repeat(self.best[None], len(options), axis=0)
+            candidates[:, block] = options
+            candidates = candidates[Batch(self.tables, candidates).over == 0] if len(options) else candidates
+            if not len(candidates):
+                continue
+            values = Batch(self.tables, candidates).objective
+            self.evaluations += len(candidates)
+            winner = int(values.argmin())
+            if values[winner] <= self.best_value * (1 + 1e-9):
+                self.best, self.best_value = candidates[winner], min(float(values[winner]), self.best_value)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from dataclasses import replace
 
 import numpy as np
@@ -19,6 +19,7 @@ from .baselines import dynamic_programming, greedy
 from .bound import Relaxation
 from .classes import assignment_violations
 from .colony import Colony
+from .macro import MacroAnts
 from .params import ColonyParameters
 from .placement import Placement
 from .problem import PlanningProblem
@@ -29,6 +30,7 @@ from .tables import Choices, CostTables, Floats, cost_tables
 __all__ = ["evaluate", "search", "solve", "violations"]
 
 OPTIMAL_GAP = 1e-4
+FIRST_NODES = 300
 
 
 def _structure_violations(problem: PlanningProblem, placement: Placement) -> list[str]:
@@ -119,15 +121,16 @@ def search(
     stop: StopRule | None = None,
     params: ColonyParameters | None = None,
     simulated: bool = False,
+    clock: Callable[[], float] = time.monotonic,
 ) -> Generator[Event, None, PlanResult]:
-    """Yield the events of a search; its return value is the plan.
+    """Yield the events of a search; its return value is the plan. `clock` gives the seconds that count.
 
     Raises
     ------
     InfeasibleError : no placement fits. PlanError : a lock cannot be kept.
     """
     stop = stop or MaxSeconds(2.0)
-    started = time.monotonic()
+    started = clock()
     tables = cost_tables(problem)
     yield PlanStarted(
         tuple(block.name for block in problem.blocks),
@@ -135,51 +138,69 @@ def search(
         tuple(device.name for device in problem.devices),
         problem.objective,
     )
-    generator = np.random.default_rng(seed)
     relaxation = Relaxation(tables)
-    seeds = [greedy(tables), dynamic_programming(tables)]
-    relaxed = relaxation.linear()
-    bound = relaxed.bound if np.isfinite(relaxed.bound) else 0.0
-    share = None if stop.seconds is None else 0.3 * stop.seconds
-    whole = relaxation.integer(share)
-    if relaxed.infeasible or whole.infeasible:
-        least = relaxation.least_excess()
-        raise _infeasible(tables, seeds[0] if least is None else _arranged(tables, least, generator)[0])
-    bound = max(bound, whole.bound, _resident_floor(tables))
-    for found in (relaxed, whole):
-        if found.counts is not None:
-            seeds += list(_arranged(tables, found.counts, generator))
-    reduced = None if relaxed.reduced is None else relaxed.reduced[tables.classes]
-    colony = Colony(tables, seeds, reduced, bound, params or ColonyParameters(), seed)
+    linear = relaxation.linear()
+    params = params or ColonyParameters()
+    seeds = np.array([greedy(tables), dynamic_programming(tables)])
+    if linear.infeasible:
+        raise _infeasible(tables, _least(relaxation, seeds[0]))
+    bound = max(linear.bound if np.isfinite(linear.bound) else 0.0, _resident_floor(tables))
+    visibility = _visibility(tables, linear.reduced, params.theta * bound / tables.shape[0])
+    macro = MacroAnts(tables, relaxation, params, visibility)
+    colony = Colony(tables, macro, visibility, params, np.random.default_rng(seed))
+    colony.consider(seeds)
+    for counts in macro.learn(linear.counts):
+        colony.try_plan(counts)
     history: list[HistoryRow] = []
+
+    def finished() -> IterationFinished:
+        event = _iteration(colony, len(history), clock() - started, bound)
+        history.append(HistoryRow(event.iteration, event.elapsed_seconds, event.best, event.mean, event.entropy))
+        return event
+
+    yield finished()
+    whole = relaxation.integer(None if stop.seconds is None else 0.25 * stop.seconds, nodes=FIRST_NODES, gap=1e-4)
+    if whole.infeasible:
+        raise _infeasible(tables, _least(relaxation, seeds[0]))
+    bound = max(bound, whole.bound)
+    for counts in macro.learn(whole.counts):
+        colony.try_plan(counts)
     reason = None
     while reason is None:
-        colony.iterate()
-        event = _iteration(colony, len(history), time.monotonic() - started, bound)
-        history.append(HistoryRow(event.iteration, event.elapsed_seconds, event.best, event.mean, event.entropy))
+        colony.iterate(None if stop.seconds is None else 0.05 * stop.seconds)
+        bound = max(bound, macro.bound(colony.best_value))
+        event = finished()
         yield event
-        progress = Progress(len(history), event.elapsed_seconds, event.best, bound, colony.idle)
+        progress = Progress(len(history) - 1, event.elapsed_seconds, event.best, bound, colony.idle)
         optimal = colony.feasible and event.best <= bound * (1 + OPTIMAL_GAP)
         reason = "optimal" if optimal else stop.reason(progress)
     if not colony.feasible:
         raise _infeasible(tables, colony.best)
     colony.settle()
-    elapsed = time.monotonic() - started
+    elapsed = clock() - started
     yield PlanFinished(len(history), elapsed, colony.best_value, bound, reason)
     placement = tables.placement(colony.best)
     return PlanResult(
         problem, placement, evaluate(problem, placement), colony.best_value, min(bound, colony.best_value),
         "colony", seed, len(history), colony.evaluations, elapsed, tuple(history),
-        tuple(map(tuple, colony.shares.tolist())), simulated,
+        tuple(map(tuple, colony.trail.shares.tolist())), simulated,
     )  # fmt: skip
 
 
-def _arranged(tables: CostTables, counts: Floats, generator: np.random.Generator, ants: int = 16) -> Choices:
-    """Return placements with these counts of options, made whole, in several arrangements."""
-    whole = rounded(tables, counts)
-    orders = site_orders(tables, whole)[:4]
-    found = [arrange(tables, whole, order, Spread.drawn(ants, generator), generator) for order in orders]
-    return np.concatenate(found)
+def _visibility(tables: CostTables, reduced: Floats | None, theta: float) -> Floats:
+    """Return exp(-reduced cost / theta) per block and option: what the relaxation favours."""
+    drop = np.zeros(tables.shape) if reduced is None else np.minimum(reduced[tables.classes] / theta, 6.0)
+    return np.where(tables.valid, np.exp(-drop), 0.0)
+
+
+def _least(relaxation: Relaxation, otherwise: Choices) -> Choices:
+    """Return a placement that is over its caps by as little as possible."""
+    tables, counts = relaxation.tables, relaxation.least_excess()
+    if counts is None:
+        return otherwise
+    whole, generator = rounded(tables, counts), np.random.default_rng(0)
+    spread = Spread.drawn(4, generator)
+    return np.asarray(arrange(tables, whole, site_orders(tables, whole)[0], spread, generator)[0])
 
 
 def _resident_floor(tables: CostTables) -> float:
@@ -195,8 +216,8 @@ def _passes(tables: CostTables) -> float:
 
 def _iteration(colony: Colony, index: int, elapsed: float, bound: float) -> IterationFinished:
     return IterationFinished(
-        index, elapsed, colony.best_value, colony.mean, bound, colony.entropy,
-        tuple(map(tuple, colony.shares.round(4).tolist())), tuple(colony.best.tolist()),
+        index, elapsed, colony.best_value, colony.mean, bound, colony.trail.entropy,
+        tuple(map(tuple, colony.trail.shares.round(4).tolist())), tuple(colony.best.tolist()),
     )  # fmt: skip
 
 

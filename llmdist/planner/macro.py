@@ -1,0 +1,135 @@
+"""The upper level: macro ants choose how each exec device stages, the relaxation says what that allows at best.
+
+A macro is (slots, slot size) of one device; its memory couples all blocks. A macro ant changes the macro of one
+device, and is scored by the bound of the relaxation under it: a bound above the best plan is a certificate that
+this macro need not be looked at again, and the least bound of a device's macros bounds the whole problem. What is
+left becomes whole counts, which the lower level arranges. Some ants ask for lanes with slack, as no schedule
+fills a lane completely.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from .arrange import counts_of, rounded
+from .bound import Relaxation
+from .descent import descend
+from .params import ColonyParameters
+from .pheromone import Trail
+from .tables import Choices, CostTables, Floats
+
+__all__ = ["MacroAnts"]
+
+SLACKS = (0.0, 0.0, 0.03, 0.1, 0.25)
+CLOSE = 1e-6
+KICKS = 0.6  # share of macro ants that start from a known plan
+WHOLE = 0.2  # share of the others that ask for whole counts by branch and bound
+MOST_PLANS = 64
+
+
+class MacroAnts:
+    """What the macro ants know: a trail over [device, macro], bounds per macro, plans as counts."""
+
+    def __init__(
+        self, tables: CostTables, relaxation: Relaxation, params: ColonyParameters, visibility: Floats
+    ) -> None:
+        first = np.unique(tables.classes, return_index=True)[1]
+        likely = visibility[first] + np.where(tables.valid[first], 0.02, 0.0)
+        self.likely = (likely / likely.sum(1, keepdims=True)).cumsum(1)
+        self.movable = tables.valid[first].sum(1) > 1
+        self.tables, self.relaxation = tables, relaxation
+        self.devices = list(dict.fromkeys(macro.device for macro in relaxation.macros))
+        self.of_device = [[m for m in relaxation.macros if m.device == device] for device in self.devices]
+        width = max((len(row) for row in self.of_device), default=0)
+        valid = np.array([[i < len(row) for i in range(width)] for row in self.of_device], dtype=np.bool_)
+        self.trail = Trail(valid.reshape(len(self.devices), width), params.evaporation, params.trail_minimum, False)
+        self.bounds: Floats = np.zeros(self.trail.values.shape)
+        self.plans: dict[bytes, tuple[float, Choices]] = {}
+
+    def learn(self, counts: Floats | None, slack: float = 0.0) -> list[Choices]:
+        """Make counts whole, repair and improve them, and return them if the plan is new."""
+        if counts is None:
+            return []
+        whole = descend(self.tables, rounded(self.tables, counts), slack)
+        key = whole.tobytes()
+        if key in self.plans:
+            return []
+        self.plans[key] = (float("inf"), whole)
+        return [whole]
+
+    def judge(self, counts: Choices, value: float) -> None:
+        """Remember the best objective that an arrangement of a plan has reached; forget the worst of many plans."""
+        key = counts.tobytes()
+        self.plans[key] = (min(value, self.plans.get(key, (value, counts))[0]), counts)
+        if len(self.plans) > MOST_PLANS:
+            self.plans = dict(sorted(self.plans.items(), key=lambda item: item[1][0])[: MOST_PLANS // 2])
+
+    def elite(self, generator: np.random.Generator) -> Choices | None:
+        """Return one of the best plans, the better the likelier."""
+        if not self.plans:
+            return None
+        ranked = sorted(self.plans.values(), key=lambda plan: plan[0])
+        return ranked[int(generator.geometric(0.4) - 1) % len(ranked)][1]
+
+    def _kicked(self, counts: Choices, generator: np.random.Generator) -> Floats:
+        """Return a plan with some blocks of up to three options moved to likely others."""
+        kicked = counts.astype(np.float64)
+        for _ in range(int(generator.integers(1, 4))):
+            rows, options = np.nonzero((kicked > 0) & self.movable[:, None])
+            if not len(rows):
+                break
+            pick = int(generator.integers(len(rows)))
+            c, source = int(rows[pick]), int(options[pick])
+            target = int((generator.random() > self.likely[c]).sum())
+            amount = float(min(kicked[c, source], generator.integers(1, 9)))
+            kicked[c, source] -= amount
+            kicked[c, min(target, len(self.likely[c]) - 1)] += amount
+        return kicked
+
+    def macro_of(self, choice: Choices) -> Choices:
+        """Return which macro of each device a placement uses."""
+        counts = counts_of(self.tables, choice).ravel()
+        additive = self.tables.additive
+        found = []
+        for device, row in zip(self.devices, self.of_device, strict=True):
+            staged = (additive.slot[device] > 0) & (counts > 0)
+            size = float(additive.slot[device][staged].max(initial=0.0))
+            slots = int(min(self.tables.problem.slots, counts[staged].sum()))
+            found.append(next((i for i, m in enumerate(row) if (m.size, m.slots) == (size, slots)), 0))
+        return np.array(found, dtype=np.int64)
+
+    def bound(self, best: float) -> float:
+        """Return what the certificates prove: the least bound over one device's macros, for the best device."""
+        if not self.devices:
+            return 0.0
+        capped = np.where(self.trail.valid, np.minimum(self.bounds, best), np.inf)
+        return float(capped.min(1).max())
+
+    def walk(self, best: Choices, value: float, seconds: float | None, generator: np.random.Generator) -> list[Choices]:
+        """Let one macro ant go: return its plan as counts, [] when it is known or its macro proven useless."""
+        slack = float(generator.choice(SLACKS))
+        start = self.elite(generator)
+        if start is not None and (not self.devices or generator.random() < KICKS):
+            return self.learn(self._kicked(start, generator), slack)
+        used = self.macro_of(best)
+        self.trail.deposit([(1.0, used)])
+        device = int(generator.integers(len(self.devices)))
+        open_macros = self.trail.valid[device] & (self.bounds[device] < value * (1 - CLOSE))
+        weight = np.where(open_macros, self.trail.values[device] + 0.05, 0.0)
+        if weight.sum() == 0:
+            return []
+        macro = int(generator.choice(len(weight), p=weight / weight.sum()))
+        allowed = np.ones(len(self.relaxation.macros), dtype=np.bool_)
+        for i, other in enumerate(self.relaxation.macros):
+            if other.device == self.devices[device]:
+                allowed[i] = other is self.of_device[device][macro]
+        linear = self.relaxation.linear(allowed)
+        self.bounds[device, macro] = max(self.bounds[device, macro], linear.bound)
+        if linear.bound >= value * (1 - CLOSE):
+            return []
+        if generator.random() > WHOLE:
+            return self.learn(linear.counts, slack)
+        whole = self.relaxation.integer(seconds, allowed, nodes=100, gap=1e-3, slack=slack)
+        if slack == 0.0:
+            self.bounds[device, macro] = max(self.bounds[device, macro], whole.bound)
+        return self.learn(whole.counts, slack)

@@ -1,0 +1,121 @@
+"""Neighbours of a placement: move, swap, shift a run, shuffle a window, change one field; many at once.
+
+Swaps, shifts and shuffles stay within one class of equal blocks, so they keep every sum and every cap: they
+re-space the streamed blocks. Moves and siblings change sums; two or three steps together pass tight caps.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .tables import Choices, CostTables, Floats
+
+__all__ = ["Neighbourhood"]
+
+KINDS = ("move", "sibling", "near", "far", "window")
+LONGEST = 12
+
+
+@dataclass(frozen=True, slots=True)
+class Neighbourhood:
+    """What is known in advance of a problem: members of classes, siblings of options, likely options.
+
+    `siblings` [block-class, option, j] are options that differ in one field (-1: none); `likely` is the
+    cumulative probability of each option per class; `weights` say how often each kind is drawn.
+    """
+
+    tables: CostTables
+    members: tuple[Choices, ...]
+    rank: Choices
+    siblings: Choices
+    likely: Floats
+    weights: Floats
+
+    @classmethod
+    def of(cls, tables: CostTables, visibility: Floats, kinds: Mapping[str, float]) -> Neighbourhood:
+        """Return the neighbourhood; `visibility` [block, option] makes options likely, `kinds` weigh the steps."""
+        count = int(tables.classes.max()) + 1
+        members = tuple(np.flatnonzero(tables.classes == c) for c in range(count))
+        rank = np.zeros(tables.shape[0], np.int64)
+        for blocks in members:
+            rank[blocks] = np.arange(len(blocks))
+        first = [int(blocks[0]) for blocks in members]
+        likely = visibility[first] + np.where(tables.valid[first], 0.02, 0.0)
+        weights = np.array([kinds.get(kind, 0.0) for kind in KINDS])
+        return cls(tables, members, rank, _siblings(tables, first),
+                   (likely / likely.sum(1, keepdims=True)).cumsum(1), weights / weights.sum())  # fmt: skip
+
+    def around(self, choice: Choices, count: int, generator: np.random.Generator, steps: Floats) -> Choices:
+        """Return `count` neighbours of `choice`, some equal; `steps` are probabilities of 1, 2, 3 .. steps."""
+        around = np.repeat(choice[None], count, axis=0)
+        many = generator.choice(len(steps), size=count, p=steps)
+        for step in range(len(steps)):
+            rows = np.flatnonzero(many >= step)
+            kind = generator.choice(len(KINDS), size=len(rows), p=self.weights)
+            for k, name in enumerate(KINDS):
+                getattr(self, f"_{name}")(around, rows[kind == k], generator)
+        return around
+
+    def _blocks(self, count: int, generator: np.random.Generator) -> Choices:
+        return generator.integers(self.tables.shape[0], size=count)
+
+    def _move(self, around: Choices, rows: Choices, generator: np.random.Generator) -> None:
+        blocks = self._blocks(len(rows), generator)
+        draws = generator.random((len(rows), 1))
+        options = (draws > self.likely[self.tables.classes[blocks]]).sum(1)
+        around[rows, blocks] = np.minimum(options, self.tables.valid[blocks].sum(1) - 1)
+
+    def _sibling(self, around: Choices, rows: Choices, generator: np.random.Generator) -> None:
+        blocks = self._blocks(len(rows), generator)
+        choices = self.siblings[self.tables.classes[blocks], around[rows, blocks]]
+        count = (choices >= 0).sum(1)
+        pick = np.floor(generator.random(len(rows)) * count).astype(np.int64)
+        found = choices[np.arange(len(rows)), pick]
+        around[rows, blocks] = np.where(found >= 0, found, around[rows, blocks])
+
+    def _swap(self, around: Choices, rows: Choices, first: Choices, offset: Choices) -> None:
+        second = first.copy()
+        for i, block in enumerate(first):
+            same = self.members[self.tables.classes[block]]
+            second[i] = same[(self.rank[block] + offset[i]) % len(same)]
+        left, right = around[rows, first], around[rows, second]
+        around[rows, first], around[rows, second] = right, left
+
+    def _near(self, around: Choices, rows: Choices, generator: np.random.Generator) -> None:
+        offset = generator.integers(1, 5, size=len(rows)) * generator.choice([-1, 1], size=len(rows))
+        self._swap(around, rows, self._blocks(len(rows), generator), offset)
+
+    def _far(self, around: Choices, rows: Choices, generator: np.random.Generator) -> None:
+        blocks = self._blocks(len(rows), generator)
+        self._swap(around, rows, blocks, generator.integers(0, self.tables.shape[0], size=len(rows)))
+
+    def _window(self, around: Choices, rows: Choices, generator: np.random.Generator) -> None:
+        """Shift a run by one, or shuffle it, within one class."""
+        for row, block, shuffle in zip(
+            rows, self._blocks(len(rows), generator), generator.random(len(rows)) < 0.5, strict=True
+        ):
+            same = self.members[self.tables.classes[block]]
+            start = self.rank[block]
+            window = same[start : start + int(generator.integers(2, LONGEST + 1))]
+            values = around[row, window]
+            around[row, window] = generator.permutation(values) if shuffle else np.roll(values, 1)
+
+
+def _siblings(tables: CostTables, first: list[int]) -> Choices:
+    """Return, per class and option, the options that differ in one field, padded with -1."""
+    found: list[list[list[int]]] = []
+    for block in first:
+        options = tables.options[block]
+        fields = [(o.exec_device, o.home_device, o.precision, o.cpu_eighths, o.on_demand) for o in options]
+        differ = [[sum(x != y for x, y in zip(a, b, strict=True)) for b in fields] for a in fields]
+        found.append([[j for j, many in enumerate(row) if many == 1] for row in differ])
+    width = max((len(row) for rows in found for row in rows), default=0)
+    table: NDArray[np.int64] = np.full((len(first), tables.shape[1], max(1, width)), -1, np.int64)
+    for c, rows in enumerate(found):
+        for k, row in enumerate(rows):
+            table[c, k, : len(row)] = row
+    return table
