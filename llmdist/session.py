@@ -15,6 +15,9 @@ from pathlib import Path
 from threading import Event as Flag
 from threading import Lock
 
+import numpy as np
+from numpy.typing import NDArray
+
 from .errors import GenerationError, InfeasibleError, LlmdistError, PlanError
 from .events import (
     Event,
@@ -330,6 +333,37 @@ class Session:
     def cancel(self) -> None:
         """Stop the running generation before its next token; its text is kept in `text`."""
         self._cancelled.set()
+
+    def probabilities(self, prompt: str | Sequence[int], continuation: Sequence[int] = ()) -> NDArray[np.float64]:
+        """Return the probability of every next token, after `prompt` and after each token of `continuation`.
+
+        Returns
+        -------
+        (len(continuation) + 1, vocab_size) float64, each row summing to 1; temperature 1.
+
+        Raises
+        ------
+        GenerationError : the prompt is not usable, or a generation is running.
+        """
+        self._check_usable()
+        tokens, then = self._encode(prompt, False), _token_ids(continuation)
+        self._check_context(len(tokens), len(then) + 1)
+        if not self._generating.acquire(blocking=False):
+            raise GenerationError("A generation is running already: stop it first, or wait for its end.")
+        try:
+            engine, rows, given = self._engine(), [], tokens
+            for token in (None, *then):
+                history, step = ((), given) if token is None else (given, (token,))
+                stepped = engine.forward(step, len(history), False, history, len(tokens))
+                assert stepped.logits is not None
+                rows.append(np.frombuffer(stepped.logits, dtype=np.float32).astype(np.float64))
+                given = (*history, *step)
+        finally:
+            self._generating.release()
+        logits = np.stack(rows)
+        raised = np.exp(logits - logits.max(1, keepdims=True))
+        result: NDArray[np.float64] = raised / raised.sum(1, keepdims=True)
+        return result
 
     # ---- engine -----------------------------------------------------------------------------------
 

@@ -1,12 +1,6 @@
-"""Writes 01_first_plan.ipynb; the outputs are made by ``make tutorials``."""
+"""The first plan: load, plan, generate, and look at what was promised."""
 
-from __future__ import annotations
-
-from pathlib import Path
-
-import nbformat
-from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
-
+NAME = "01_first_plan.ipynb"
 CELLS = [
     "# A first plan\n\nA model is a chain of **blocks**: the embedding, attention and MLP of each layer, the head. "
     "If your memory holds them all, there is nothing to decide. Here we pretend that it does not.",
@@ -31,17 +25,3 @@ CELLS = [
     "**Exercise.** Lower the cap until `%llm_plan` refuses. What does it say is missing, and what would make it fit?",
     ["%llm_unload"],
 ]
-
-
-def main() -> None:
-    """Write the notebook beside this file."""
-    cells = [new_code_cell(c[0]) if isinstance(c, list) else new_markdown_cell(c) for c in CELLS]
-    for i, cell in enumerate(cells):
-        cell["id"] = f"cell-{i}"
-    notebook = new_notebook(cells=cells)
-    notebook.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3", "language": "python"}
-    nbformat.write(notebook, Path(__file__).parent / "01_first_plan.ipynb")
-
-
-if __name__ == "__main__":
-    main()

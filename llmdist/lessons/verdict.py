@@ -1,0 +1,33 @@
+"""The verdict of a check cell: right or wrong, and a sentence that helps."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+__all__ = ["Verdict", "within"]
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """The answer to an exercise was `right` or not; `words` say why, without giving the answer away."""
+
+    right: bool
+    words: str
+
+    def __bool__(self) -> bool:
+        return self.right
+
+    def __str__(self) -> str:
+        return f"{'Right' if self.right else 'Not yet'}: {self.words}"
+
+    def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
+        printer.text(str(self))
+
+
+def within(answer: float, truth: float, tolerance: float) -> bool:
+    """Return whether `answer` is within the share `tolerance` of `truth`; False for what is no number."""
+    try:
+        return abs(float(answer) - truth) <= tolerance * abs(truth)
+    except (TypeError, ValueError):
+        return False
