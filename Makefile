@@ -50,7 +50,8 @@ lab: setup
 	$(BIN)/jupyter lab tutorials
 
 tutorials: setup
-	$(BIN)/jupyter nbconvert --to notebook --execute --inplace tutorials/*.ipynb
+	$(PY) tutorials/source/notebook.py
+	$(BIN)/jupyter nbconvert --to notebook --execute --inplace --ExecutePreprocessor.coalesce_streams=True tutorials/*.ipynb
 
 bench: setup
 	$(PY) -m llmdist.bench $(BENCH)

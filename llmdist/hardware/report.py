@@ -28,8 +28,14 @@ def _device_row(device: Device) -> tuple[str, ...]:
         format_rate(device.bandwidth) if device.bandwidth else "-",
         f"{device.flops / 1e9:.0f} GFLOP/s" if device.flops else "-",
         format_seconds(device.overhead_seconds) if device.overhead_seconds else "-",
-        device.label,
+        _short(device.label) if device.kind == "disk" else device.label,
     )
+
+
+def _short(path: str) -> str:
+    """Return the last two folders of a path, which tell a person enough."""
+    parts = path.replace("\\", "/").split("/")
+    return path if len(parts) <= 3 else "/".join(["...", *parts[-2:]])
 
 
 def _link_row(link: Link) -> tuple[str, ...]:

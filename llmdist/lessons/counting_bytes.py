@@ -11,7 +11,8 @@ from typing import Any
 from ..cost.memory import kv_bytes
 from ..hardware.profile import Device
 from ..model.blocks import BYTES_PER_PARAMETER, ModelProfile
-from ..model.config import ModelConfig, profile
+from ..model.config import ModelConfig
+from ..model.profile import profile
 from ..planner.problem import PlanningProblem, Workload
 from .verdict import Verdict, within
 

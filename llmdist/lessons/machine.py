@@ -1,4 +1,4 @@
-"""Lesson 3: decoding is a race against bandwidth. A token reads every weight once, so bytes / bandwidth bounds the speed.
+"""Lesson 3: decoding is a race against bandwidth: a token reads every weight once, so bytes / bandwidth bounds it.
 
 Rates are this machine's own, measured; published points of other machines carry their source.
 """

@@ -8,12 +8,14 @@ CELLS = [
     ["%load_ext llmdist\n%llm_load demo"],
     "The model was trained on short tales. Let it write one. It chooses the most probable token each time "
     "(temperature 0), so you and your neighbour see the same text.",
-    ["%llm_generate -q --max-new-tokens 60 One day Anna the ant walked to the"],
+    [
+        "PROMPT = 'One day Anna the ant walked to the'\n"
+        "print(PROMPT + ''.join(step.text for step in llm.generate(PROMPT, max_new_tokens=60)))"
+    ],
     "## One step\n\n**Predict before you run:** which word comes after `One day Anna the ant walked to the`? "
     "How sure is the model?",
     [
         "from llmdist.lessons import one_token\nfrom llmdist_widgets import lessons as show\n\n"
-        "PROMPT = 'One day Anna the ant walked to the'\n"
         "show.probabilities_picture(one_token.most_probable(llm, PROMPT))"
     ],
     "Several places are possible: the tale has only begun. Now let the story fix what comes next.",

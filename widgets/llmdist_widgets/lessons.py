@@ -95,7 +95,7 @@ def roofline_picture(device: Device, points: Mapping[str, float]) -> Picture:
     canvas = Canvas(330, f"Roofline of {device.name}")
     canvas.text(16, 24, f"Roofline of {device.name}: GFLOP/s over FLOP per byte (both logarithmic)", "ink b")
     ridge = device.flops / device.bandwidth
-    low, high = math.log10(min(0.5, *points.values())), math.log10(max(8 * ridge, *points.values()))
+    low, high = math.log10(min(ridge / 8, *points.values())), math.log10(max(8 * ridge, *points.values()))
     bottom, top = math.log10(attainable_flops(device, 10**low)), math.log10(device.flops) + 0.15
 
     def x_of(intensity: float) -> float:
@@ -113,11 +113,11 @@ def roofline_picture(device: Device, points: Mapping[str, float]) -> Picture:
     xs = [10**low, ridge, 10**high]
     path = line_path([x_of(x) for x in xs], [y_of(attainable_flops(device, x)) for x in xs])
     canvas.add(f'<path class="best" fill="none" stroke-width="2.5" d="{path}"/>')
-    for name, intensity in points.items():
+    for number, (name, intensity) in enumerate(points.items()):
         x, y = x_of(intensity), y_of(attainable_flops(device, intensity))
         canvas.add(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="6" fill="{STREAMED}"/>')
         side = "end" if x > (LEFT + RIGHT) / 2 else "start"
-        canvas.text(x + (-10 if side == "end" else 10), y + 20, name, "ink", side)
+        canvas.text(x + (-10 if side == "end" else 10), y + 20 + 17 * (number % 2), name, "ink", side)
     reached = (f"{name}: {attainable_flops(device, i) / 1e9:.3g} GFLOP/s" for name, i in points.items())
     return Picture(canvas.render(), "; ".join(reached))
 
@@ -140,9 +140,10 @@ def race_picture(curves: Mapping[str, Sequence[float]], optimum: float, title: s
         if tick <= longest:
             canvas.text(LEFT + SPAN * tick / longest, 260, f"{tick:g}", "soft", "middle")
     canvas.text((LEFT + RIGHT) / 2, 284, "iteration", "soft", "middle")
-    canvas.legend(LEFT, 46, [(_COLOURS[i % 6], f"{name} ({c[-1]:.2f} %)") for i, (name, c) in enumerate(gaps.items())])
+    ends = {name: f"{c[-1]:.1f} %" if math.isfinite(c[-1]) else "nothing fits" for name, c in gaps.items()}
+    canvas.legend(LEFT, 46, [(_COLOURS[i % 6], f"{name} ({end})") for i, (name, end) in enumerate(ends.items())])
     for i, curve in enumerate(gaps.values()):
         xs = [LEFT + SPAN * (k + 1) / longest for k in range(len(curve))]
         path = line_path(xs, [y_of(gap) for gap in curve])
         canvas.add(f'<path fill="none" stroke="{_COLOURS[i % 6]}" stroke-width="2" d="{path}"/>')
-    return Picture(canvas.render(), "; ".join(f"{name} ends {c[-1]:.2f} % above" for name, c in gaps.items()))
+    return Picture(canvas.render(), "; ".join(f"{name}: {end}" for name, end in ends.items()))
