@@ -19,10 +19,12 @@ from transformers import (
     GemmaConfig,
     LlamaConfig,
     MistralConfig,
+    MixtralConfig,
     Olmo2Config,
     Phi3Config,
     Qwen2Config,
     Qwen3Config,
+    Qwen3MoeConfig,
     SmolLM3Config,
 )
 
@@ -32,6 +34,7 @@ CONFIGS = {
     "llama": LlamaConfig, "mistral": MistralConfig, "qwen2": Qwen2Config, "qwen3": Qwen3Config,
     "gemma": GemmaConfig, "gemma2": Gemma2Config, "gemma3_text": Gemma3TextConfig, "phi3": Phi3Config,
     "olmo2": Olmo2Config, "smollm3": SmolLM3Config,
+    "mixtral": MixtralConfig, "qwen3_moe": Qwen3MoeConfig,
 }  # fmt: skip
 SHAPE: dict[str, Any] = {
     "hidden_size": 80,

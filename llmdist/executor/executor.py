@@ -14,7 +14,8 @@ from torch import Tensor
 
 from ..events import BlockComputed, CopyFinished
 from ..model.checkpoint import Checkpoint
-from ..model.layers import Rope, attention, head, mlp, scale_embedding
+from ..model.compute import Activation, compute_layer_block, wanted_experts
+from ..model.layers import Rope, head, scale_embedding
 from ..planner.placement import Placement
 from .kv_cache import KVCache
 from .schedule import build_schedule
@@ -126,9 +127,12 @@ class Executor:
     def _pass(self, tokens: Tensor, start: int, moved: int) -> Pass:
         copies: list[CopyFinished] = []
         computes: list[BlockComputed] = []
-        x = tokens
+        x: Activation = tokens
         for step in self.schedule.computes:
-            staged = self._copies.take(step.block) if step.slot is not None and self._copies else None
+            wanted = wanted_experts(self.config, step.block, x)
+            staged = None
+            if step.slot is not None and self._copies:
+                staged = self._copies.skip(step.block) if wanted == set() else self._copies.take(step.block)
             began = time.monotonic()
             x = self._compute(step.block, step.device, x, start, staged)
             computes.append(BlockComputed(step.block, began, time.monotonic(), step.device))
@@ -136,21 +140,18 @@ class Executor:
                 self._copies.release(staged)
                 copies.append(staged.record)
                 moved += staged.record.nbytes
+        assert isinstance(x, Tensor), "a pass ends with the head"
         return Pass(x, moved, tuple(copies), tuple(computes))
 
-    def _compute(self, name: str, device: str, x: Tensor, start: int, staged: Staged | None) -> Tensor:
+    def _compute(self, name: str, device: str, x: Activation, start: int, staged: Staged | None) -> Activation:
         weights = staged.tensors if staged is not None else self._views.get(name, {})
+        x = x.to(device)
         if name == "embed":
             return scale_embedding(self.config, self._embed(x, weights.get("weight"))).to(device)
-        x = x.to(device)
         if name == "head":
             return head(self.config, dict(weights), x[:, -1])
-        if name.endswith(".mlp"):
-            return mlp(self.config, dict(weights), x)
-        layer = self.config.layer(name)
-        cos, sin = self.ropes[device].tables(start, x.shape[1], layer.rope)
-        keys, values = self.cache[name]
-        return attention(self.config, dict(weights), x, cos, sin, keys, values, start, layer.window)
+        cache = self.cache[name] if name.endswith(".attention") else None
+        return compute_layer_block(self.config, name, weights, x, self.ropes[device], cache, start)
 
     def _embed(self, tokens: Tensor, weight: Tensor | None) -> Tensor:
         if weight is None and self.config.tie_embeddings and "head" in self._views:

@@ -73,6 +73,9 @@ class SequentialCopies:
         """Return the staged block."""
         return self.pool.bring(self._copies[block], time.monotonic)
 
+    def skip(self, block: str) -> None:
+        """Leave out the next copy, of a block that this pass does not need."""
+
     def release(self, staged: Staged) -> None:
         """Give the slot back."""
 
@@ -111,6 +114,10 @@ class PrefetchingCopies:
             raise staged
         assert staged.copy.block == block, f"schedule gives {staged.copy.block}, compute wants {block}"
         return staged
+
+    def skip(self, block: str) -> None:
+        """Let the next copy pass unused: the reader was ahead of the router."""
+        self.release(self.take(block))
 
     def release(self, staged: Staged) -> None:
         """Give the slot back to the reader."""

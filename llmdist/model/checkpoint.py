@@ -67,7 +67,7 @@ class Checkpoint:
         if block_name not in self._blocks:
             raise ModelError(
                 f"The model has no block {block_name!r}: it has embed, layers.0 to "
-                f"layers.{self.config.num_layers - 1} (each with .attention and .mlp) and head."
+                f"layers.{self.config.num_layers - 1} (with .attention and .mlp, or .router and .experts.0 ..), head."
             )
         return dict(self._blocks[block_name])
 

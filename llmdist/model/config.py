@@ -15,6 +15,9 @@ from .kinds import LayerKind, RopeKind
 
 __all__ = ["FAMILIES", "ROPE_TYPES", "LayerKind", "ModelConfig", "RopeKind"]
 
+#: More blocks would make the search larger without placing better: experts of a layer are alike.
+MAX_EXPERT_GROUPS = 8
+
 
 @dataclass(frozen=True, slots=True)
 class ModelConfig:
@@ -23,7 +26,8 @@ class ModelConfig:
     `layers` says per layer what may differ (window, rotary embedding); `ropes` are the rotary embeddings that they
     name. `attention_bias` means biases on q, k and v, `output_bias` on o. `qk_norm` is None, ``head`` (one norm for
     every head) or ``all`` (one over all heads together). `norm_offset` is added to the weights of norms. `activation`
-    is ``silu``, ``gelu`` or ``gelu_tanh``. A soft cap of c bounds x to c tanh(x / c).
+    is ``silu``, ``gelu`` or ``gelu_tanh``. A soft cap of c bounds x to c tanh(x / c). Routed layers have `num_experts`
+    experts of inner size `expert_size`, of which `experts_per_token` compute for each token.
     """
 
     family: str
@@ -51,6 +55,10 @@ class ModelConfig:
     embedding_scale: float = 1.0
     attention_soft_cap: float | None = None
     logit_soft_cap: float | None = None
+    num_experts: int = 0
+    experts_per_token: int = 0
+    expert_size: int = 0
+    normalise_routing: bool = True
 
     @property
     def is_plain(self) -> bool:
@@ -75,6 +83,13 @@ class ModelConfig:
     def layer(self, block_name: str) -> LayerKind:
         """Return the kind of the layer that `block_name` (``layers.3.attention``) belongs to."""
         return self.layers[int(block_name.split(".")[1])]
+
+    @property
+    def expert_groups(self) -> tuple[range, ...]:
+        """Return the consecutive experts of each block of a routed layer: at most `MAX_EXPERT_GROUPS` groups."""
+        count = min(MAX_EXPERT_GROUPS, self.num_experts)
+        ends = [self.num_experts * (i + 1) // count for i in range(count)]
+        return tuple(range(first, end) for first, end in zip([0, *ends], ends, strict=False))
 
     @classmethod
     def from_hf(cls, data: Mapping[str, Any]) -> ModelConfig:

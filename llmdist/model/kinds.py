@@ -31,8 +31,10 @@ class RopeKind:
 class LayerKind:
     """One layer: tokens it looks back on (`window`, itself included; None is all) and its rotary embedding.
 
-    `rope` is an index into `ModelConfig.ropes`; None is a layer without positions (NoPE).
+    `rope` is an index into `ModelConfig.ropes`; None is a layer without positions (NoPE). A `routed` layer has
+    experts instead of an MLP.
     """
 
     window: int | None = None
     rope: int | None = 0
+    routed: bool = False

@@ -18,8 +18,8 @@ from .config import ModelConfig
 from .rope import Rope, inverse_frequencies, rope_tables
 
 __all__ = [
-    "Rope", "attention", "embed", "head", "inverse_frequencies", "mlp", "rms_norm", "rope_tables",
-    "scale_embedding",
+    "Rope", "attention", "embed", "gated", "head", "inverse_frequencies", "mlp", "norm", "rms_norm",
+    "rope_tables", "scale_embedding",
 ]  # fmt: skip
 
 _ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
@@ -38,7 +38,7 @@ def rms_norm(x: Tensor, weight: Tensor, eps: float, offset: float = 0.0) -> Tens
     return weight * wide.to(x.dtype)
 
 
-def _norm(config: ModelConfig, w: Mapping[str, Tensor], name: str, x: Tensor) -> Tensor:
+def norm(config: ModelConfig, w: Mapping[str, Tensor], name: str, x: Tensor) -> Tensor:
     """Return the norm of `x` by the weights called `name`; `x` itself where the block has no such norm."""
     weight = w.get(name)
     return x if weight is None else rms_norm(x, weight, config.rms_norm_eps, config.norm_offset)
@@ -94,7 +94,7 @@ def attention(
     """
     batch, tokens, _ = x.shape
     end, groups = start + tokens, config.num_heads // config.num_kv_heads
-    q, k, v = _project(config, w, _norm(config, w, "input_norm", x))
+    q, k, v = _project(config, w, norm(config, w, "input_norm", x))
     cos, sin = cos.to(x.dtype), sin.to(x.dtype)
     q = _rotate(q.transpose(1, 2), cos, sin)
     keys[:, :, start:end] = _rotate(k.transpose(1, 2), cos, sin)
@@ -107,7 +107,7 @@ def attention(
     mixed = _mix(config, folded, keys[:, :, first:end], values[:, :, first:end], mask)
     mixed = mixed.reshape(batch, config.num_heads, tokens, config.head_dim)
     flat = mixed.transpose(1, 2).reshape(batch, tokens, -1)
-    return x + _norm(config, w, "output_norm", F.linear(flat, w["o"], w.get("o_bias")))
+    return x + norm(config, w, "output_norm", F.linear(flat, w["o"], w.get("o_bias")))
 
 
 def _project(config: ModelConfig, w: Mapping[str, Tensor], x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -115,18 +115,22 @@ def _project(config: ModelConfig, w: Mapping[str, Tensor], x: Tensor) -> tuple[T
     heads = (*x.shape[:2], -1, config.head_dim)
     q, k, v = (F.linear(x, w[part], w.get(f"{part}_bias")) for part in ("q", "k", "v"))
     if config.qk_norm == "all":  # over all heads together
-        q, k = _norm(config, w, "q_norm", q), _norm(config, w, "k_norm", k)
+        q, k = norm(config, w, "q_norm", q), norm(config, w, "k_norm", k)
     q, k, v = q.view(heads), k.view(heads), v.view(heads)
     if config.qk_norm == "head":
-        q, k = _norm(config, w, "q_norm", q), _norm(config, w, "k_norm", k)
+        q, k = norm(config, w, "q_norm", q), norm(config, w, "k_norm", k)
     return q, k, v
+
+
+def gated(config: ModelConfig, x: Tensor, gate: Tensor, up: Tensor) -> Tensor:
+    """Return act(x gate) x (x up), the inner activations of an MLP or an expert."""
+    return _ACTIVATIONS[config.activation](F.linear(x, gate)).mul_(F.linear(x, up))
 
 
 def mlp(config: ModelConfig, w: Mapping[str, Tensor], x: Tensor) -> Tensor:
     """Return `x` plus the gated MLP of its norm."""
-    normed = _norm(config, w, "post_norm", x)
-    gated = _ACTIVATIONS[config.activation](F.linear(normed, w["gate"])).mul_(F.linear(normed, w["up"]))
-    return x + _norm(config, w, "output_norm", F.linear(gated, w["down"]))
+    inner = gated(config, norm(config, w, "post_norm", x), w["gate"], w["up"])
+    return x + norm(config, w, "output_norm", F.linear(inner, w["down"]))
 
 
 def embed(weight: Tensor, tokens: Tensor) -> Tensor:
@@ -143,6 +147,6 @@ def scale_embedding(config: ModelConfig, rows: Tensor) -> Tensor:
 
 def head(config: ModelConfig, w: Mapping[str, Tensor], x: Tensor) -> Tensor:
     """Return the float32 logits (..., vocab_size) of `x` (..., hidden): the final norm, lm_head, the soft cap."""
-    logits = F.linear(_norm(config, w, "norm", x), w["lm_head"]).float()
+    logits = F.linear(norm(config, w, "norm", x), w["lm_head"]).float()
     cap = config.logit_soft_cap
     return logits if cap is None else torch.tanh(logits / cap) * cap

@@ -13,7 +13,12 @@ __all__ = ["block_names", "profile"]
 
 def block_names(config: ModelConfig) -> tuple[str, ...]:
     """Return every block's name in the order of computing."""
-    middle = [f"layers.{i}.{kind}" for i in range(config.num_layers) for kind in ("attention", "mlp")]
+    routed = ("attention", "router", *(f"experts.{i}" for i in range(len(config.expert_groups))))
+    middle = [
+        f"layers.{i}.{part}"
+        for i, layer in enumerate(config.layers)
+        for part in (routed if layer.routed else ("attention", "mlp"))
+    ]
     return ("embed", *middle, "head")
 
 
@@ -31,7 +36,10 @@ def _block(config: ModelConfig, name: str) -> Block:
     flops = 2.0 * sum(prod(shape) for shape in shapes if len(shape) == 2)
     if name == "embed":
         return Block(name, "embed", 0 if config.tie_embeddings else weights, config.hidden_size, 0.0)
-    kind = name.rsplit(".", 1)[-1]
+    kind, *group = name.split(".")[2:] or [name]
+    if kind == "experts":
+        count, share = len(config.expert_groups[int(group[0])]), config.experts_per_token / config.num_experts
+        return Block(name, kind, weights, round(weights * share), flops * share, experts=count, routed_share=share)
     if kind != "attention":
         return Block(name, kind, weights, weights, flops)
     return Block(

@@ -34,11 +34,15 @@ def expected_tensors(config: ModelConfig, block_name: str) -> dict[str, Expected
     if block_name == "head":
         table = "model.embed_tokens.weight" if config.tie_embeddings else "lm_head.weight"
         return {"norm": Expected("model.norm.weight", (hidden,)), "lm_head": Expected(table, rows)}
-    layer, kind = block_name.rsplit(".", 1)
-    result = _norms(config, f"model.{layer}.", kind)
+    _, layer, kind, *group = block_name.split(".")
+    prefix = f"model.layers.{layer}."
     if kind == "attention":
-        return result | _attention(config, f"model.{layer}.")
-    return result | _mlp(config, f"model.{layer}.")
+        return _norms(config, prefix, "attention") | _attention(config, prefix)
+    if kind == "router":
+        return _norms(config, prefix, "mlp") | _router(config, prefix)
+    if kind == "experts":
+        return _experts(config, prefix, config.expert_groups[int(group[0])])
+    return _norms(config, prefix, "mlp") | _mlp(config, prefix)
 
 
 def _norms(config: ModelConfig, prefix: str, kind: str) -> dict[str, Expected]:
@@ -70,6 +74,28 @@ def _mlp(config: ModelConfig, prefix: str) -> dict[str, Expected]:
     inner, hidden = config.intermediate_size, config.hidden_size
     result = _projections(config, prefix, {"gate": inner, "up": inner}, "mlp")
     return {**result, "down": Expected(f"{prefix}mlp.down_proj.weight", (hidden, inner))}
+
+
+def _router(config: ModelConfig, prefix: str) -> dict[str, Expected]:
+    names = FAMILIES[config.family].experts
+    assert names is not None, f"{config.family} has no experts"
+    return {"gate": Expected(f"{prefix}{names.router}.weight", (config.num_experts, config.hidden_size))}
+
+
+def _experts(config: ModelConfig, prefix: str, group: range) -> dict[str, Expected]:
+    """Return the three matrices of every expert of a group, as ``gate.5``, ``up.5``, ``down.5``."""
+    names, inner, hidden = FAMILIES[config.family].experts, config.expert_size, config.hidden_size
+    assert names is not None, f"{config.family} has no experts"
+    matrices = {
+        "gate": (names.gate, (inner, hidden)),
+        "up": (names.up, (inner, hidden)),
+        "down": (names.down, (hidden, inner)),
+    }
+    return {
+        f"{ours}.{i}": Expected(f"{prefix}{names.experts}.{i}.{name}.weight", shape)
+        for i in group
+        for ours, (name, shape) in matrices.items()
+    }
 
 
 def _projections(config: ModelConfig, prefix: str, outputs: dict[str, int], module: str) -> dict[str, Expected]:

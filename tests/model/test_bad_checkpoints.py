@@ -67,6 +67,9 @@ DAMAGES = [
     (lambda f: edit_config(f, model_type="smollm3", no_rope_layers=[1]), "no_rope_layers"),
     (lambda f: edit_config(f, model_type="olmo2"), "q_norm"),
     (lambda f: edit_config(f, model_type="phi3"), "qkv_proj"),
+    (lambda f: edit_config(f, model_type="mixtral"), "block_sparse_moe.gate"),
+    (lambda f: edit_config(f, model_type="mixtral", num_local_experts=2, num_experts_per_tok=3), "3 of them"),
+    (lambda f: edit_config(f, model_type="qwen3_moe", moe_intermediate_size=0), "inner size 0"),
     (lambda f: rewrite(f, b'"F32"', b'"F99"'), "F99"),
     (lambda f: rewrite(f, b'"F32"', b'"I64"'), "I64"),
 ]

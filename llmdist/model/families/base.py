@@ -8,7 +8,10 @@ from typing import Any
 
 from ..kinds import LayerKind
 
-__all__ = ["NORMS_AFTER", "NORMS_BEFORE", "NORMS_BOTH", "Family", "Fields", "layer_windows", "number_or_none"]
+__all__ = [
+    "NORMS_AFTER", "NORMS_BEFORE", "NORMS_BOTH", "ExpertNames", "Family", "Fields", "layer_windows",
+    "number_or_none",
+]  # fmt: skip
 
 Fields = dict[str, Any]
 
@@ -23,6 +26,17 @@ NORMS_BOTH = {
 }
 
 
+@dataclass(frozen=True, slots=True)
+class ExpertNames:
+    """How the file spells a layer's router, its experts, and the three matrices of one expert."""
+
+    router: str
+    experts: str
+    gate: str
+    up: str
+    down: str
+
+
 def _nothing(values: Mapping[str, Any], fields: Fields) -> Fields:
     return {}
 
@@ -34,6 +48,7 @@ class Family:
     `defaults` are the keys of ``config.json`` that transformers fills in other than for Llama. `differences` gets
     those values and the fields of `ModelConfig` read so far, and returns the fields that differ. `norms` are the
     norms of a layer. `fused` names the tensors that the file holds stacked by rows: our names -> the file's name.
+    `experts` are the spellings of a mixture of experts.
     """
 
     name: str
@@ -42,6 +57,7 @@ class Family:
     norms: Mapping[str, str] = field(default_factory=lambda: NORMS_BEFORE)
     fused: Mapping[tuple[str, ...], str] = field(default_factory=dict)
     default_theta: float = 10000.0
+    experts: ExpertNames | None = None
 
     @property
     def norms_before_only(self) -> bool:

@@ -1,0 +1,53 @@
+"""Which function computes which block: the one door from a block's name to the layers.
+
+An executor gives the weights, the activation and the KV cache, and needs to know no kinds of blocks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from torch import Tensor
+
+from .config import ModelConfig
+from .layers import Rope, attention, mlp
+from .moe import Routed, experts, route
+
+__all__ = ["Activation", "compute_layer_block", "wanted_experts"]
+
+#: What passes between two blocks.
+Activation = Tensor | Routed
+
+
+def compute_layer_block(
+    config: ModelConfig,
+    name: str,
+    w: Mapping[str, Tensor],
+    x: Activation,
+    rope: Rope,
+    cache: tuple[Tensor, Tensor] | None,
+    start: int,
+) -> Activation:
+    """Return what the block `name` (attention, MLP, router or experts of a layer) makes of `x`.
+
+    `cache` are the keys and values of an attention, for the sequences of `x`, whose tokens start at position `start`.
+    """
+    _, layer, kind, *group = name.split(".")
+    if isinstance(x, Routed):
+        number = int(group[0])
+        return experts(config, w, x, config.expert_groups[number], number + 1 == len(config.expert_groups))
+    if kind == "mlp":
+        return mlp(config, w, x)
+    if kind == "router":
+        return route(config, w, x)
+    assert cache is not None, f"{name} has no KV cache"
+    shape = config.layers[int(layer)]
+    cos, sin = rope.tables(start, x.shape[1], shape.rope)
+    return attention(config, w, x, cos, sin, *cache, start, shape.window)
+
+
+def wanted_experts(config: ModelConfig, name: str, x: Activation) -> frozenset[int] | None:
+    """Return which experts of the block `name` compute for `x`; None for a block that is no group of experts."""
+    if not isinstance(x, Routed) or ".experts." not in name:
+        return None
+    return x.chosen.intersection(config.expert_groups[int(name.rsplit(".", 1)[1])])
