@@ -429,6 +429,8 @@ class Session:
             f"{self.profile.parameters / 1e6:.1f} M weights in {self.profile.precision}, "
             f"{len(self.profile.blocks)} blocks, context {self.profile.max_context}"
         )
+        if self.checkpoint.config.foreign:
+            model += "; computed by transformers' own modules, unfused: the slow path"
         lines = [describe(self.hardware), model]
         if self.plan_result is not None:
             lines += ["plan", self.plan_result.summary()]

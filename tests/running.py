@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from llmdist.executor import Executor
+from llmdist.executor import executor_for
 from llmdist.model.checkpoint import Checkpoint
 from llmdist.planner.placement import Assignment, Placement
 
@@ -34,7 +34,7 @@ def greedy_tokens(
 ) -> list[int]:
     """Return greedy tokens of the executor in float32, with the named blocks streamed from disk."""
     blocks = tuple(block.name for block in checkpoint.profile.blocks)
-    executor = Executor(checkpoint, placement_of(blocks, streamed), 128, streaming=streaming)
+    executor = executor_for(checkpoint)(checkpoint, placement_of(blocks, streamed), 128, streaming=streaming)
     tokens: list[int] = []
     position, step = 0, prompt
     for _ in range(count):

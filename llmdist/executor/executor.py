@@ -130,9 +130,9 @@ class Executor:
         x: Activation = tokens
         for step in self.schedule.computes:
             wanted = wanted_experts(self.config, step.block, x)
-            staged = None
+            needed, staged = wanted is None or bool(wanted), None
             if step.slot is not None and self._copies:
-                staged = self._copies.skip(step.block) if wanted == set() else self._copies.take(step.block)
+                staged = self._copies.take(step.block) if needed else self._copies.skip(step.block)
             began = time.monotonic()
             x = self._compute(step.block, step.device, x, start, staged)
             computes.append(BlockComputed(step.block, began, time.monotonic(), step.device))
@@ -146,9 +146,9 @@ class Executor:
     def _compute(self, name: str, device: str, x: Activation, start: int, staged: Staged | None) -> Activation:
         weights = staged.tensors if staged is not None else self._views.get(name, {})
         x = x.to(device)
-        if name == "embed":
+        if isinstance(x, Tensor) and name == "embed":
             return scale_embedding(self.config, self._embed(x, weights.get("weight"))).to(device)
-        if name == "head":
+        if isinstance(x, Tensor) and name == "head":
             return head(self.config, dict(weights), x[:, -1])
         cache = self.cache[name] if name.endswith(".attention") else None
         return compute_layer_block(self.config, name, weights, x, self.ropes[device], cache, start)

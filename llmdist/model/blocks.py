@@ -23,6 +23,7 @@ class Block:
     ``attention``, ``mlp`` or ``head``. A mixture-of-experts layer has ``layers.3.router`` (norm and gate) and
     ``layers.3.experts.0`` .. (kind ``experts``: a group of `experts` experts, each of which one token is routed
     to with probability `routed_share` = top_k / E) instead of the MLP.
+    A model that transformers computes has whole layers, ``layers.3.block`` of kind ``layer``.
     `parameters` counts the weights that the block owns (0 for an
     embedding that is tied to the head: its rows are read from the head or the file).
     `parameters_per_token` counts the weights that one decode step reads (an embedding: one row).

@@ -18,7 +18,7 @@ import torch
 from ..demo import model_path
 from ..errors import ModelError
 from .blocks import ModelProfile
-from .config import ModelConfig
+from .config import ModelConfig, is_foreign
 from .headers import TensorEntry, read_header, read_json
 from .profile import block_names, profile
 from .tensors import Expected, expected_tensors
@@ -54,13 +54,25 @@ class Checkpoint:
             found = "a file" if folder.exists() else "nothing"
             raise ModelError(f"The model folder {folder} was asked for, and {found} is there: check the path.")
         raw = _read_config(folder)
+        if is_foreign(raw):
+            return cls._open_foreign(folder, raw)
         config = ModelConfig.from_hf(raw)
         entries = _read_entries(folder)
         blocks = {name: _pick(folder, entries, expected_tensors(config, name)) for name in block_names(config)}
         if not (raw.get("dtype") or raw.get("torch_dtype")):
             config = replace(config, torch_dtype=_EXECUTABLE[blocks["embed"]["weight"].dtype])
-        files = {folder / "config.json"} | {e.path for block in blocks.values() for e in block.values()}
-        return cls(folder, config, profile(config, _display_name(folder)), blocks, _identify(folder, files))
+        return cls(folder, config, profile(config, _display_name(folder)), blocks, _identify(folder, blocks))
+
+    @classmethod
+    def _open_foreign(cls, folder: Path, raw: dict[str, Any]) -> Checkpoint:
+        """Open a model of another family: transformers says what its layers are."""
+        from .foreign import ForeignLayout  # transformers takes seconds to import
+
+        entries = _read_entries(folder)
+        layout = ForeignLayout(folder, raw, entries)
+        blocks = {name: _pick(folder, entries, expected) for name, expected in layout.blocks.items()}
+        sizes = layout.profile(_display_name(folder))
+        return cls(folder, layout.config, sizes, blocks, _identify(folder, blocks))
 
     def block_tensors(self, block_name: str) -> dict[str, TensorEntry]:
         """Return the tensors of one block by local name, such as ``q`` or ``input_norm``."""
@@ -175,7 +187,8 @@ def _display_name(folder: Path) -> str:
     return folder.name
 
 
-def _identify(folder: Path, files: set[Path]) -> str:
+def _identify(folder: Path, blocks: Mapping[str, Mapping[str, TensorEntry]]) -> str:
+    files = {folder / "config.json"} | {entry.path for block in blocks.values() for entry in block.values()}
     digest = hashlib.sha256(str(folder).encode())
     for path in sorted(files):
         stat = path.stat()

@@ -10,10 +10,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from .families import FAMILIES, ROPE_TYPES, read_fields
+from .families import FAMILIES, ROPE_TYPES, is_foreign, read_fields
 from .kinds import LayerKind, RopeKind
 
-__all__ = ["FAMILIES", "ROPE_TYPES", "LayerKind", "ModelConfig", "RopeKind"]
+__all__ = ["FAMILIES", "ROPE_TYPES", "LayerKind", "ModelConfig", "RopeKind", "is_foreign"]
 
 #: More blocks would make the search larger without placing better: experts of a layer are alike.
 MAX_EXPERT_GROUPS = 8
@@ -27,7 +27,8 @@ class ModelConfig:
     name. `attention_bias` means biases on q, k and v, `output_bias` on o. `qk_norm` is None, ``head`` (one norm for
     every head) or ``all`` (one over all heads together). `norm_offset` is added to the weights of norms. `activation`
     is ``silu``, ``gelu`` or ``gelu_tanh``. A soft cap of c bounds x to c tanh(x / c). Routed layers have `num_experts`
-    experts of inner size `expert_size`, of which `experts_per_token` compute for each token.
+    experts of inner size `expert_size`, of which `experts_per_token` compute for each token. A `foreign` model is
+    computed by transformers' own modules.
     """
 
     family: str
@@ -59,6 +60,7 @@ class ModelConfig:
     experts_per_token: int = 0
     expert_size: int = 0
     normalise_routing: bool = True
+    foreign: bool = False
 
     @property
     def is_plain(self) -> bool:
@@ -67,7 +69,8 @@ class ModelConfig:
         Norms before, SiLU, the usual attention scale, no windows, no soft caps, one RoPE over whole heads.
         """
         return (
-            FAMILIES[self.family].norms_before_only
+            not self.foreign
+            and FAMILIES[self.family].norms_before_only
             and self.activation == "silu"
             and self.qk_norm != "all"
             and self.norm_offset == 0.0

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import replace
 from math import prod
 
 from .blocks import Block, ModelProfile
 from .config import ModelConfig
-from .tensors import expected_tensors
+from .tensors import Expected, expected_tensors
 
-__all__ = ["block_names", "profile"]
+__all__ = ["block_names", "profile", "sized_block"]
 
 
 def block_names(config: ModelConfig) -> tuple[str, ...]:
@@ -31,23 +33,35 @@ def profile(config: ModelConfig, name: str) -> ModelProfile:
 
 
 def _block(config: ModelConfig, name: str) -> Block:
-    shapes = [tensor.shape for tensor in expected_tensors(config, name).values()]
-    weights = sum(prod(shape) for shape in shapes)
-    flops = 2.0 * sum(prod(shape) for shape in shapes if len(shape) == 2)
-    if name == "embed":
-        return Block(name, "embed", 0 if config.tie_embeddings else weights, config.hidden_size, 0.0)
+    tensors = expected_tensors(config, name)
     kind, *group = name.split(".")[2:] or [name]
-    if kind == "experts":
-        count, share = len(config.expert_groups[int(group[0])]), config.experts_per_token / config.num_experts
-        return Block(name, kind, weights, round(weights * share), flops * share, experts=count, routed_share=share)
-    if kind != "attention":
-        return Block(name, kind, weights, weights, flops)
+    block = sized_block(config, name, kind, tensors)
+    if kind != "experts":
+        return block
+    share = config.experts_per_token / config.num_experts
+    return replace(
+        block,
+        parameters_per_token=round(block.parameters * share),
+        flops_per_token=block.flops_per_token * share,
+        experts=len(config.expert_groups[int(group[0])]),
+        routed_share=share,
+    )
+
+
+def sized_block(config: ModelConfig, name: str, kind: str, tensors: Mapping[str, Expected]) -> Block:
+    """Return a block of which every token reads and multiplies all matrices (an embedding: one row)."""
+    shapes = [tensor.shape for tensor in tensors.values()]
+    weights = sum(prod(shape) for shape in shapes)
+    if kind == "embed":
+        return Block(name, kind, 0 if config.tie_embeddings else weights, config.hidden_size, 0.0)
+    flops = 2.0 * sum(prod(shape) for shape in shapes if len(shape) == 2)
+    attends = kind in ("attention", "layer")
     return Block(
         name,
         kind,
         weights,
         weights,
         flops,
-        kv_elements_per_token=2 * config.num_kv_heads * config.head_dim,
-        attention_flops_per_context=4.0 * config.num_heads * config.head_dim,
+        kv_elements_per_token=2 * config.num_kv_heads * config.head_dim if attends else 0,
+        attention_flops_per_context=4.0 * config.num_heads * config.head_dim if attends else 0.0,
     )

@@ -13,7 +13,7 @@ import psutil
 import torch
 
 from ..errors import LlmdistError
-from ..executor import Executor
+from ..executor import Executor, executor_for
 from ..model.checkpoint import Checkpoint
 from ..model.probe_blocks import tiny_blocks
 from .messages import Applied, Apply, Failed, Forward, Load, Loaded, Message, Reply, Stepped
@@ -72,7 +72,7 @@ class Worker:
     def _load(self, message: Load) -> Loaded:
         self.close()
         checkpoint = Checkpoint.open(Path(message.folder))
-        self._executor = Executor(
+        self._executor = executor_for(checkpoint)(
             checkpoint, message.placement, message.context, message.batch, message.slots, message.streaming
         )
         return Loaded(self.memory())

@@ -5,8 +5,8 @@ its tensors are called in the file. Nothing outside this folder knows Hugging Fa
 """
 
 from .base import Family
-from .common import read_fields
+from .common import is_foreign, read_fields
 from .registry import FAMILIES
 from .rope import ROPE_TYPES
 
-__all__ = ["FAMILIES", "ROPE_TYPES", "Family", "read_fields"]
+__all__ = ["FAMILIES", "ROPE_TYPES", "Family", "is_foreign", "read_fields"]

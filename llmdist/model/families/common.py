@@ -15,7 +15,7 @@ from .base import Family, Fields
 from .registry import FAMILIES
 from .rope import longest_context, read_rope
 
-__all__ = ["read_fields"]
+__all__ = ["dtype_name", "is_foreign", "read_fields", "token_ids"]
 
 _DTYPE_NAMES = {"bfloat16": "bf16", "float16": "fp16", "float32": "fp32"}
 _ACTIVATIONS = {"silu": "silu", "gelu": "gelu", "gelu_pytorch_tanh": "gelu_tanh"}
@@ -50,9 +50,9 @@ def read_fields(data: Mapping[str, Any]) -> Fields:
         "attention_bias": biased,
         "output_bias": biased,
         "qk_norm": None,
-        "eos_token_ids": _token_ids(values.get("eos_token_id")),
+        "eos_token_ids": token_ids(values.get("eos_token_id")),
         "bos_token_id": values.get("bos_token_id"),
-        "torch_dtype": _dtype_name(values),
+        "torch_dtype": dtype_name(values),
         "attention_scale": head_dim**-0.5,
         "activation": _activation(values),
     }
@@ -62,6 +62,12 @@ def read_fields(data: Mapping[str, Any]) -> Fields:
         fields["ropes"] = (read_rope(values, head_dim, family.default_theta),)
     fields["max_context"] = longest_context(fields["max_context"], fields["ropes"])
     return fields
+
+
+def is_foreign(data: Mapping[str, Any]) -> bool:
+    """Whether ``config.json`` is of a type that only transformers may know."""
+    name = data.get("model_type")
+    return isinstance(name, str) and name not in FAMILIES
 
 
 def _family(data: Mapping[str, Any]) -> Family:
@@ -115,13 +121,15 @@ def _check(fields: Fields, values: Mapping[str, Any]) -> None:
         _positive(values, "sliding_window")
 
 
-def _token_ids(value: Any) -> tuple[int, ...]:
+def token_ids(value: Any) -> tuple[int, ...]:
+    """Return the ids of a key that holds none, one or several."""
     if value is None:
         return ()
     return tuple(value) if isinstance(value, (list, tuple)) else (int(value),)
 
 
-def _dtype_name(values: Mapping[str, Any]) -> str:
+def dtype_name(values: Mapping[str, Any]) -> str:
+    """Return our name of the type that the weights are said to have."""
     name = str(values.get("dtype") or values.get("torch_dtype") or "float32").removeprefix("torch.")
     if name not in _DTYPE_NAMES:
         raise ModelError(
