@@ -11,11 +11,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from ..errors import ModelError
 from ..model.checkpoint import TensorEntry
+from ..model.packed import Codec
 
 __all__ = ["TORCH_DTYPES", "BlockLayout", "fill", "read_rows"]
 
@@ -89,11 +91,29 @@ def fill(layout: BlockLayout, buffer: Tensor) -> int:
     """Read a block's weights into `buffer` (uint8, CPU) and return the bytes read from the file."""
     for name, view in layout.views(buffer).items():
         entry = layout.entries[name]
-        if entry.dtype == layout.dtype:
+        if entry.codec is not None:
+            _unpack(entry.codec, view)
+        elif entry.dtype == layout.dtype:
             _read_exactly(entry.path, entry.offset, _bytes_of(view))
         else:
             _convert(entry, view)
     return sum(entry.nbytes for entry in layout.entries.values())
+
+
+def _unpack(codec: Codec, view: Tensor) -> None:
+    """Fill `view` from a packed tensor, as many rows at a time as make 4 MiB of numbers."""
+    rows, columns = view.shape
+    unit = codec.unit or rows
+    step = max(1, _BOUNCE_BYTES // (4 * columns * unit)) * unit
+    for first in range(0, rows, step):
+        count = min(step, rows - first)
+        view[first : first + count].copy_(codec.rows(first, count, _read_bytes))
+
+
+def _read_bytes(path: Path, offset: int, nbytes: int) -> np.ndarray[Any, Any]:
+    raw = torch.empty(nbytes, dtype=torch.uint8)
+    _read_exactly(path, offset, _bytes_of(raw))
+    return raw.numpy()
 
 
 def _convert(entry: TensorEntry, view: Tensor) -> None:
@@ -108,10 +128,18 @@ def _convert(entry: TensorEntry, view: Tensor) -> None:
 
 def read_rows(entry: TensorEntry, rows: Tensor, dtype: torch.dtype) -> Tensor:
     """Return `entry[rows]` with shape (*rows.shape, columns) at `dtype`, reading only those rows."""
+    if entry.codec is not None:
+        return _unpack_rows(entry.codec, rows, dtype)
     columns = entry.shape[1]
     nbytes = columns * entry.dtype.itemsize
     unique, inverse = torch.unique(rows, return_inverse=True)
     table = torch.empty(len(unique), columns, dtype=entry.dtype)
     for i, row in enumerate(unique.tolist()):
         _read_exactly(entry.path, entry.offset + row * nbytes, _bytes_of(table[i]))
+    return table.to(dtype)[inverse]
+
+
+def _unpack_rows(codec: Codec, rows: Tensor, dtype: torch.dtype) -> Tensor:
+    unique, inverse = torch.unique(rows, return_inverse=True)
+    table = torch.cat([codec.rows(row, 1, _read_bytes) for row in unique.tolist()])
     return table.to(dtype)[inverse]

@@ -19,8 +19,10 @@ from ..demo import model_path
 from ..errors import ModelError
 from .blocks import ModelProfile
 from .config import ModelConfig, is_foreign
+from .gguf_file import find_gguf, read_gguf
 from .headers import TensorEntry, read_header, read_json
 from .profile import block_names, profile
+from .quantised import join_quantised
 from .tensors import Expected, expected_tensors
 
 __all__ = ["Checkpoint", "TensorEntry"]
@@ -50,18 +52,30 @@ class Checkpoint:
         ModelError : when the folder, its config or a weights file is missing, damaged or not supported.
         """
         folder = Path(folder).expanduser().resolve()
+        packed = find_gguf(folder)
+        if packed is not None:
+            return cls._open_own(folder, *read_gguf(packed), packed)
         if not folder.is_dir():
             found = "a file" if folder.exists() else "nothing"
             raise ModelError(f"The model folder {folder} was asked for, and {found} is there: check the path.")
         raw = _read_config(folder)
         if is_foreign(raw):
             return cls._open_foreign(folder, raw)
+        return cls._open_own(folder, raw, _read_entries(folder), folder / "config.json")
+
+    @classmethod
+    def _open_own(
+        cls, folder: Path, raw: dict[str, Any], entries: Mapping[str, TensorEntry], described: Path
+    ) -> Checkpoint:
+        """Open a model of a family of ours; `described` is the file that its config comes from."""
+        settings = raw.pop("quantization_config", None)
         config = ModelConfig.from_hf(raw)
-        entries = _read_entries(folder)
+        if settings:
+            entries = join_quantised(settings, entries)
         blocks = {name: _pick(folder, entries, expected_tensors(config, name)) for name in block_names(config)}
         if not (raw.get("dtype") or raw.get("torch_dtype")):
             config = replace(config, torch_dtype=_EXECUTABLE[blocks["embed"]["weight"].dtype])
-        return cls(folder, config, profile(config, _display_name(folder)), blocks, _identify(folder, blocks))
+        return cls(folder, config, profile(config, _display_name(folder)), blocks, _identify(described, blocks))
 
     @classmethod
     def _open_foreign(cls, folder: Path, raw: dict[str, Any]) -> Checkpoint:
@@ -72,7 +86,7 @@ class Checkpoint:
         layout = ForeignLayout(folder, raw, entries)
         blocks = {name: _pick(folder, entries, expected) for name, expected in layout.blocks.items()}
         sizes = layout.profile(_display_name(folder))
-        return cls(folder, layout.config, sizes, blocks, _identify(folder, blocks))
+        return cls(folder, layout.config, sizes, blocks, _identify(folder / "config.json", blocks))
 
     def block_tensors(self, block_name: str) -> dict[str, TensorEntry]:
         """Return the tensors of one block by local name, such as ``q`` or ``input_norm``."""
@@ -187,9 +201,9 @@ def _display_name(folder: Path) -> str:
     return folder.name
 
 
-def _identify(folder: Path, blocks: Mapping[str, Mapping[str, TensorEntry]]) -> str:
-    files = {folder / "config.json"} | {entry.path for block in blocks.values() for entry in block.values()}
-    digest = hashlib.sha256(str(folder).encode())
+def _identify(described: Path, blocks: Mapping[str, Mapping[str, TensorEntry]]) -> str:
+    files = {described} | {entry.path for block in blocks.values() for entry in block.values()}
+    digest = hashlib.sha256(str(described.parent).encode())
     for path in sorted(files):
         stat = path.stat()
         digest.update(f"\n{path.name} {stat.st_size} {stat.st_mtime_ns}".encode())

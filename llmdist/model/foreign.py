@@ -89,6 +89,8 @@ def build_skeleton(folder: Path, raw: Mapping[str, Any], dtype: torch.dtype) -> 
 
     model_type = raw.get("model_type")
     refused = _why_not(raw)
+    if raw.get("quantization_config"):
+        refused = "which llmdist has no layers for, and quantised, which transformers' layers cannot stream"
     if refused is None:
         try:
             config = AutoConfig.from_pretrained(str(folder), local_files_only=True, trust_remote_code=False)

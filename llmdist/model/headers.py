@@ -16,6 +16,7 @@ from typing import Any
 import torch
 
 from ..errors import ModelError
+from .packed import Codec
 
 __all__ = ["TensorEntry", "read_header", "read_json"]
 
@@ -31,7 +32,10 @@ _AGAIN = "download or copy the file again."
 
 @dataclass(frozen=True, slots=True)
 class TensorEntry:
-    """One stored tensor: `nbytes` bytes at the absolute `offset` of the file `path`."""
+    """One stored tensor: `nbytes` bytes at the absolute `offset` of the file `path`.
+
+    With a `codec` those bytes are no plain numbers of `dtype`, and only the codec can read them.
+    """
 
     name: str
     path: Path
@@ -39,9 +43,15 @@ class TensorEntry:
     nbytes: int
     shape: tuple[int, ...]
     dtype: torch.dtype
+    codec: Codec | None = None
 
     def rows(self, first: int, count: int) -> TensorEntry:
         """Return the entry of `count` rows from row `first` on: they lie together in the file."""
+        if self.codec is not None:
+            raise ModelError(
+                f"Tensor {self.name!r} in {self.path} is both quantised and stacked of several matrices, which llmdist "
+                "does not take apart: use the bf16 version of the model."
+            )
         row = self.nbytes // self.shape[0]
         shape = (count, *self.shape[1:])
         return replace(self, offset=self.offset + first * row, nbytes=count * row, shape=shape)

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import GenerationError, ModelError
+from .gguf_file import find_gguf
 
 __all__ = ["Tokenizer"]
 
@@ -18,13 +19,22 @@ class Tokenizer:
 
     @classmethod
     def open(cls, folder: Path) -> Tokenizer:
-        """Return the tokenizer in `folder`; ModelError when there is none."""
+        """Return the tokenizer in `folder`, or beside or inside a GGUF file; ModelError when there is none."""
+        folder = Path(folder)
+        packed = find_gguf(folder)
+        folder = folder.parent if folder.is_file() else folder
+        if packed is not None and not (folder / "tokenizer.json").exists():
+            return cls._open(folder, gguf_file=packed.name)
         if not any((Path(folder) / name).exists() for name in ("tokenizer.json", "tokenizer.model", "vocab.json")):
             raise ModelError(f"{folder} has no tokenizer (tokenizer.json): download the model again.")
+        return cls._open(folder)
+
+    @classmethod
+    def _open(cls, folder: Path, **options: Any) -> Tokenizer:
         from transformers import AutoTokenizer
 
         try:
-            return cls(AutoTokenizer.from_pretrained(str(folder), local_files_only=True))
+            return cls(AutoTokenizer.from_pretrained(str(folder), local_files_only=True, **options))
         except Exception as error:
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
             raise ModelError(f"The tokenizer in {folder} cannot be read: {reason}") from error

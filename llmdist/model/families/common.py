@@ -1,6 +1,6 @@
 """From a parsed ``config.json`` to the fields of `ModelConfig`: what all families share.
 
-What cannot be computed exactly (another family, another activation, a quantised checkpoint) is refused here,
+What cannot be computed exactly (another family, another activation) is refused here,
 before any weight is read.
 """
 
@@ -77,12 +77,6 @@ def _family(data: Mapping[str, Any]) -> Family:
         raise ModelError(
             f"The model is of type {name!r} (model_type in config.json), which llmdist does not run: "
             f"choose a model of type {', '.join(FAMILIES)}."
-        )
-    if data.get("quantization_config"):
-        method = dict(data["quantization_config"]).get("quant_method", "unknown")
-        raise ModelError(
-            f"The checkpoint is quantised (quant_method {method!r} in config.json), which llmdist does not "
-            "read: use the fp32, bf16 or fp16 version of the model."
         )
     return FAMILIES[name]
 
