@@ -152,7 +152,16 @@ def _read_entries(folder: Path) -> dict[str, TensorEntry]:
     paths = [single] if single.is_file() else sorted(folder.glob("*.safetensors"))
     if not paths:
         raise _no_weights(folder)
-    return {name: entry for path in paths for name, entry in read_header(path).items()}
+    return _text_names({name: entry for path in paths for name, entry in read_header(path).items()})
+
+
+def _text_names(entries: Mapping[str, TensorEntry]) -> dict[str, TensorEntry]:
+    """Return the entries with the text model of a model with pictures under the names of a text model alone."""
+    result = {}
+    for name, entry in entries.items():
+        bare = name.replace("model.language_model.", "model.", 1).removeprefix("language_model.")
+        result[bare] = entry
+    return result
 
 
 def _read_shards(folder: Path, index: Path) -> dict[str, TensorEntry]:
@@ -168,7 +177,7 @@ def _read_shards(folder: Path, index: Path) -> dict[str, TensorEntry]:
         )
     headers = {shard: read_header(folder / shard) for shard in shards}
     found = ((name, headers[shard].get(name)) for name, shard in weight_map.items())
-    return {name: entry for name, entry in found if entry is not None}
+    return _text_names({name: entry for name, entry in found if entry is not None})
 
 
 def _is_file_name(value: Any) -> bool:

@@ -9,7 +9,7 @@ import pytest
 import torch
 from running import greedy_tokens, placement_of, reference_tokens
 from tiny import write_tiny
-from transformers import AutoModelForCausalLM
+from transformers import AutoModelForCausalLM, Gemma3Config, Gemma3ForConditionalGeneration
 
 from llmdist.executor import Executor
 from llmdist.model.blocks import ModelProfile
@@ -104,6 +104,34 @@ def test_only_llama_like_models_are_called_plain(tmp_path: Path) -> None:
     for family in FAMILIES:
         config = Checkpoint.open(write_tiny(tmp_path / family, family)).config
         assert config.is_plain == (family in {"llama", "qwen2", "qwen3", "phi3"}), family
+
+
+def test_the_text_model_inside_gemma3_with_pictures_is_run(tmp_path: Path) -> None:
+    """The vision tower is left out, and the tokens are those of transformers on the whole model."""
+    text = {
+        "hidden_size": 64, "intermediate_size": 96, "num_hidden_layers": 3, "num_attention_heads": 4,
+        "num_key_value_heads": 2, "head_dim": 16, "vocab_size": 768, "sliding_window": WINDOW,
+        "sliding_window_pattern": 2, "query_pre_attn_scalar": 16, "eos_token_id": None, "pad_token_id": None,
+        "bos_token_id": 0, "max_position_embeddings": 128,
+    }  # fmt: skip
+    vision = {
+        "hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 1,
+        "image_size": 8, "patch_size": 4,
+    }  # fmt: skip
+    torch.manual_seed(0)
+    config = Gemma3Config(text_config=text, vision_config=vision, mm_tokens_per_image=4, image_token_index=7)
+    config.eos_token_id = None
+    model = Gemma3ForConditionalGeneration(config).float()
+    with torch.no_grad():
+        for name, tensor in model.named_parameters():
+            tensor.normal_(1.0 if "norm" in name else 0.0, 0.15)
+    model.save_pretrained(tmp_path)
+    tokens = torch.tensor([PROMPT])
+    expected = model.generate(tokens, attention_mask=torch.ones_like(tokens), max_new_tokens=10, do_sample=False)
+    checkpoint = Checkpoint.open(tmp_path)
+    assert checkpoint.config.family == "gemma3_text"
+    streamed = {block.name for block in checkpoint.profile.blocks[::2]}
+    assert greedy_tokens(checkpoint, streamed, PROMPT, 10, True) == expected[0, len(PROMPT) :].tolist()
 
 
 def test_yarn_reaches_its_stretched_context(tmp_path: Path) -> None:

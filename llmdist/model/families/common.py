@@ -18,11 +18,15 @@ from .rope import longest_context, read_rope
 __all__ = ["dtype_name", "is_foreign", "read_fields", "token_ids"]
 
 _DTYPE_NAMES = {"bfloat16": "bf16", "float16": "fp16", "float32": "fp32"}
+#: Models that take pictures too -> the family of their text model.
+_WITH_PICTURES = {"gemma3": "gemma3_text", "mistral3": "mistral"}
+_OUTER_KEYS = ("eos_token_id", "bos_token_id", "dtype", "torch_dtype", "tie_word_embeddings")
 _ACTIVATIONS = {"silu": "silu", "gelu": "gelu", "gelu_pytorch_tanh": "gelu_tanh"}
 
 
 def read_fields(data: Mapping[str, Any]) -> Fields:
     """Return the fields of `ModelConfig` by name; ModelError for what cannot be computed or a missing number."""
+    data = _text_part(data)
     family = _family(data)
     values = {**family.defaults, **{key: value for key, value in data.items() if value is not None}}
     heads, hidden = _positive(values, "num_attention_heads"), _positive(values, "hidden_size")
@@ -66,8 +70,17 @@ def read_fields(data: Mapping[str, Any]) -> Fields:
 
 def is_foreign(data: Mapping[str, Any]) -> bool:
     """Whether ``config.json`` is of a type that only transformers may know."""
-    name = data.get("model_type")
+    name = _text_part(data).get("model_type")
     return isinstance(name, str) and name not in FAMILIES
+
+
+def _text_part(data: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the config of the text model inside a model that also takes pictures, where we know that pair."""
+    inner = data.get("text_config")
+    if data.get("model_type") not in _WITH_PICTURES or not isinstance(inner, Mapping):
+        return data
+    outer = {key: data[key] for key in _OUTER_KEYS if data.get(key) is not None}
+    return {"model_type": _WITH_PICTURES[str(data["model_type"])], **inner, **outer}
 
 
 def _family(data: Mapping[str, Any]) -> Family:

@@ -59,4 +59,9 @@ GEMMA = Family("gemma", {**_DEFAULTS, "num_key_value_heads": 16}, _gemma)
 GEMMA2 = Family(
     "gemma2", {**_CAPPED, "attn_logit_softcapping": 50.0, "final_logit_softcapping": 30.0}, _gemma2, NORMS_BOTH
 )
-GEMMA3 = Family("gemma3_text", {**_CAPPED, "max_position_embeddings": 131072}, _gemma3, NORMS_BOTH)
+GEMMA3 = Family(
+    "gemma3_text",
+    {**_CAPPED, "num_attention_heads": 8, "vocab_size": 262208, "max_position_embeddings": 131072},
+    _gemma3,
+    NORMS_BOTH,
+)
