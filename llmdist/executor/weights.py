@@ -107,7 +107,7 @@ def _unpack(codec: Codec, view: Tensor) -> None:
     step = max(1, _BOUNCE_BYTES // (4 * columns * unit)) * unit
     for first in range(0, rows, step):
         count = min(step, rows - first)
-        view[first : first + count].copy_(codec.rows(first, count, _read_bytes))
+        codec.fill(view[first : first + count], first, _read_bytes)
 
 
 def _read_bytes(path: Path, offset: int, nbytes: int) -> np.ndarray[Any, Any]:
@@ -129,7 +129,7 @@ def _convert(entry: TensorEntry, view: Tensor) -> None:
 def read_rows(entry: TensorEntry, rows: Tensor, dtype: torch.dtype) -> Tensor:
     """Return `entry[rows]` with shape (*rows.shape, columns) at `dtype`, reading only those rows."""
     if entry.codec is not None:
-        return _unpack_rows(entry.codec, rows, dtype)
+        return _unpack_rows(entry.codec, rows, entry.shape[1], dtype)
     columns = entry.shape[1]
     nbytes = columns * entry.dtype.itemsize
     unique, inverse = torch.unique(rows, return_inverse=True)
@@ -139,7 +139,9 @@ def read_rows(entry: TensorEntry, rows: Tensor, dtype: torch.dtype) -> Tensor:
     return table.to(dtype)[inverse]
 
 
-def _unpack_rows(codec: Codec, rows: Tensor, dtype: torch.dtype) -> Tensor:
+def _unpack_rows(codec: Codec, rows: Tensor, columns: int, dtype: torch.dtype) -> Tensor:
     unique, inverse = torch.unique(rows, return_inverse=True)
-    table = torch.cat([codec.rows(row, 1, _read_bytes) for row in unique.tolist()])
-    return table.to(dtype)[inverse]
+    table = torch.empty(len(unique), columns, dtype=dtype)
+    for i, row in enumerate(unique.tolist()):
+        codec.fill(table[i : i + 1], row, _read_bytes)
+    return table[inverse]

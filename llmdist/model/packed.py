@@ -1,8 +1,8 @@
 """Tensors that a file holds in another form than plain numbers: how a few rows of them become numbers.
 
-A codec belongs to one stored tensor. It reads only the bytes that it is asked for and gives float32 rows, so a
-quantised checkpoint is unpacked piece by piece and never held twice. This is the slow path: correct, and unpacked
-anew each time a streamed block is brought.
+A codec belongs to one stored tensor. It reads only the bytes that it needs and writes numbers where they are wanted,
+a few at a time, so a quantised checkpoint is never held twice. This is the slow path: correct, and unpacked anew each
+time a streamed block is brought.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from .gguf_types import FORMATS
 
 __all__ = ["AwqRows", "Codec", "GgufRows", "GptqRows", "RawTensor", "Read"]
 
+_NUMBERS = 1 << 20  # of a matrix, unpacked together
 #: (path, offset, bytes) -> those bytes of the file, uint8.
 Read = Callable[[Path, int, int], "np.ndarray[tuple[int], np.dtype[np.uint8]]"]
 
@@ -33,8 +34,8 @@ class Codec(Protocol):
     @property
     def nbytes(self) -> int: ...
 
-    def rows(self, first: int, count: int, read: Read) -> Tensor:
-        """Return rows `first` .. `first` + `count` (both multiples of `unit`), float32."""
+    def fill(self, target: Tensor, first: int, read: Read) -> None:
+        """Write the rows from `first` on into `target` (rows, columns); both counts are multiples of `unit`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,14 +85,13 @@ class GgufRows:
     def nbytes(self) -> int:
         return self.shape[0] * self.row_bytes
 
-    def rows(self, first: int, count: int, read: Read) -> Tensor:
-        packed = FORMATS[self.format]
-        raw = torch.from_numpy(read(self.path, self.offset + first * self.row_bytes, count * self.row_bytes))
-        values = packed.unpack(raw.view(-1, packed.nbytes)).view(count, self.shape[1])
-        if not self.head_rows:
-            return values
-        pairs = values.view(-1, self.head_rows // 2, 2, self.shape[1])
-        return pairs.transpose(1, 2).reshape(count, self.shape[1])
+    def fill(self, target: Tensor, first: int, read: Read) -> None:
+        packed, shape = FORMATS[self.format], target.shape
+        raw = torch.from_numpy(read(self.path, self.offset + first * self.row_bytes, shape[0] * self.row_bytes))
+        values = packed.unpack(raw.view(-1, packed.nbytes)).view(shape)
+        if self.head_rows:
+            values = values.view(-1, self.head_rows // 2, 2, shape[1]).transpose(1, 2).reshape(shape)
+        target.copy_(values)
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,16 +115,17 @@ class GptqRows:
         parts = (self.packed, self.zeros, self.scales, self.groups)
         return sum(part.nbytes for part in parts if part is not None)
 
-    def rows(self, first: int, count: int, read: Read) -> Tensor:
-        packed, scales = self.packed.read(read), self.scales.read(read).float()
+    def fill(self, target: Tensor, first: int, read: Read) -> None:
+        packed, scales = self.packed.read(read), self.scales.read(read)
         zeros = _nibbles(self.zeros.read(read), range(8)) + self.zero_offset
         inputs = packed.shape[0] * 8
         if self.groups is not None:
             group = self.groups.read(read).long()
         else:
             group = torch.arange(inputs) // (inputs // scales.shape[0])
-        values = _nibbles(packed.t().contiguous(), range(8))  # (outputs, inputs)
-        return scales.t()[:, group] * (values - zeros.t()[:, group])
+        for some in _outputs(target):
+            values = _nibbles(packed[:, some].t().contiguous(), range(8))  # (outputs, inputs)
+            target[some] = scales[:, some].t().float()[:, group] * (values - zeros[:, some].t()[:, group])
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,14 +145,22 @@ class AwqRows:
     def nbytes(self) -> int:
         return self.packed.nbytes + self.zeros.nbytes + self.scales.nbytes
 
-    def rows(self, first: int, count: int, read: Read) -> Tensor:
+    def fill(self, target: Tensor, first: int, read: Read) -> None:
         order = (0, 4, 1, 5, 2, 6, 3, 7)  # where values 0 .. 7 lie in the word
-        scales = self.scales.read(read).float()
-        values, zeros = (_nibbles(part.read(read), order) for part in (self.packed, self.zeros))
-        size = values.shape[0] // scales.shape[0]
-        spread = (t.repeat_interleave(size, dim=0) for t in (scales, zeros))
-        wide_scales, wide_zeros = spread
-        return (wide_scales * (values - wide_zeros)).t()
+        packed, zeros, scales = (part.read(read) for part in (self.packed, self.zeros, self.scales))
+        size = packed.shape[0] // scales.shape[0]
+        for some in _outputs(target):
+            words = slice(some.start // 8, some.stop // 8)
+            values, least = _nibbles(packed[:, words], order), _nibbles(zeros[:, words], order)
+            wide, least = (t.repeat_interleave(size, dim=0) for t in (scales[:, some].float(), least))
+            target[some] = (wide * (values - least)).t()
+
+
+def _outputs(target: Tensor) -> list[slice]:
+    """Return slices of the rows of `target`, multiples of 8, of which each makes about a million numbers."""
+    rows, columns = target.shape
+    step = max(1, _NUMBERS // (8 * columns)) * 8
+    return [slice(first, min(first + step, rows)) for first in range(0, rows, step)]
 
 
 def _nibbles(words: Tensor, order: range | tuple[int, ...]) -> Tensor:

@@ -10,12 +10,19 @@ import torch
 from gguf import GGML_QUANT_SIZES, GGMLQuantizationType, quants
 
 from llmdist.model.gguf_types import FORMATS
-from llmdist.model.packed import AwqRows, GgufRows, GptqRows, RawTensor
+from llmdist.model.packed import AwqRows, Codec, GgufRows, GptqRows, RawTensor
 
 
 def reader(path: Path, offset: int, nbytes: int) -> np.ndarray:
     """Read bytes of a file."""
     return np.fromfile(path, np.uint8, nbytes, offset=offset)
+
+
+def rows_of(codec: Codec, first: int, count: int, columns: int) -> np.ndarray:
+    """Return some rows that the codec unpacks."""
+    target = torch.full((count, columns), torch.nan)
+    codec.fill(target, first, reader)
+    return target.numpy()
 
 
 def random_blocks(name: str, rows: int, columns: int) -> np.ndarray:
@@ -36,7 +43,7 @@ def test_gguf_types_unpack_as_the_gguf_package_does(tmp_path: Path, name: str) -
     (tmp_path / "t").write_bytes(b"x" * 64 + raw.tobytes())
     rows = GgufRows(tmp_path / "t", 64, (6, 512), name)
     assert rows.nbytes == raw.nbytes
-    np.testing.assert_allclose(rows.rows(2, 3, reader).numpy(), expected[2:5], rtol=1e-6)
+    np.testing.assert_allclose(rows_of(rows, 2, 3, 512), expected[2:5], rtol=1e-6)
 
 
 def test_rows_that_gguf_interleaves_are_put_back(tmp_path: Path) -> None:
@@ -46,8 +53,8 @@ def test_rows_that_gguf_interleaves_are_put_back(tmp_path: Path) -> None:
     (tmp_path / "t").write_bytes(heads.tobytes())
     rows = GgufRows(tmp_path / "t", 0, (16, 32), "Q8_0", head_rows=8)
     expected = quants.dequantize(raw, GGMLQuantizationType.Q8_0)
-    np.testing.assert_allclose(rows.rows(0, 16, reader).numpy(), expected, rtol=1e-6)
-    np.testing.assert_allclose(rows.rows(8, 8, reader).numpy(), expected[8:], rtol=1e-6)
+    np.testing.assert_allclose(rows_of(rows, 0, 16, 32), expected, rtol=1e-6)
+    np.testing.assert_allclose(rows_of(rows, 8, 8, 32), expected[8:], rtol=1e-6)
 
 
 def stored(path: Path, tensor: np.ndarray) -> RawTensor:
@@ -64,8 +71,9 @@ def pack(values: np.ndarray, order: tuple[int, ...]) -> np.ndarray:
 
 
 @pytest.mark.parametrize("act_order", [False, True])
-def test_gptq_unpacks_by_its_formula(tmp_path: Path, act_order: bool) -> None:
-    """Written value by value from the definition, with groups in order or by activation."""
+def test_gptq_unpacks_by_its_formula(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, act_order: bool) -> None:
+    """Written value by value from the definition, with groups in order or by activation, 8 outputs at a time."""
+    monkeypatch.setattr("llmdist.model.packed._NUMBERS", 512)
     rng, inputs, outputs, groups = np.random.default_rng(2), 64, 24, 4
     q, z = rng.integers(0, 16, (inputs, outputs)), rng.integers(0, 15, (groups, outputs))
     scales = rng.normal(size=(groups, outputs)).astype(np.float16)
@@ -83,11 +91,12 @@ def test_gptq_unpacks_by_its_formula(tmp_path: Path, act_order: bool) -> None:
         stored(tmp_path / "s", scales),
         stored(tmp_path / "g", group.astype(np.int32)) if act_order else None,
     )
-    np.testing.assert_allclose(rows.rows(0, outputs, reader).numpy(), expected, rtol=1e-6)
+    np.testing.assert_allclose(rows_of(rows, 0, outputs, inputs), expected, rtol=1e-6)
 
 
-def test_awq_unpacks_by_its_formula(tmp_path: Path) -> None:
-    """Written value by value from the definition, in AWQ's own order of nibbles."""
+def test_awq_unpacks_by_its_formula(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Written value by value from the definition, in AWQ's own order of nibbles, 8 outputs at a time."""
+    monkeypatch.setattr("llmdist.model.packed._NUMBERS", 512)
     rng, inputs, outputs, groups = np.random.default_rng(3), 64, 24, 2
     q, z = rng.integers(0, 16, (inputs, outputs)), rng.integers(0, 16, (groups, outputs))
     scales = rng.normal(size=(groups, outputs)).astype(np.float16)
@@ -98,4 +107,4 @@ def test_awq_unpacks_by_its_formula(tmp_path: Path) -> None:
     order = (0, 2, 4, 6, 1, 3, 5, 7)
     parts = (pack(q, order), pack(z, order), scales)
     rows = AwqRows(*(stored(tmp_path / name, part) for name, part in zip("qzs", parts, strict=True)))
-    np.testing.assert_allclose(rows.rows(0, outputs, reader).numpy(), expected, rtol=1e-6)
+    np.testing.assert_allclose(rows_of(rows, 0, outputs, inputs), expected, rtol=1e-6)
