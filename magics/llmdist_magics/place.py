@@ -60,11 +60,11 @@ def _do(editor: PlacementEditor, words: Sequence[str], seconds: float) -> str:
         return _with_file(editor, verb, rest)
     if verb == "close":
         editor.close()
-        return "Closed the editor."
+        return "Closed the editor; its static copy stays."
     if verb == "why":
         return editor.why(rest)
     said = editor.replan(seconds) if verb == "replan" else _change(editor, verb, words)
-    return f"{said}\n{_figures(editor)}"
+    return "\n".join([said, *editor.figures()])
 
 
 def _change(editor: PlacementEditor, verb: str, words: Sequence[str]) -> str:
@@ -87,12 +87,7 @@ def _with_file(editor: PlacementEditor, verb: str, path: str) -> str:
         return editor.compare(path or None).summary()
     if verb == "save":
         return editor.save(path)
-    return f"{editor.load(path)}\n{_figures(editor)}"
-
-
-def _figures(editor: PlacementEditor) -> str:
-    """Return the two lines of figures that end the summary."""
-    return "\n".join(editor.summary().splitlines()[-2:])
+    return "\n".join([editor.load(path), *editor.figures()])
 
 
 def place_words(session: Any, words: Sequence[str]) -> list[str]:

@@ -4,25 +4,27 @@
     editor.move("layers.3-7.mlp", "cpu")
     editor.apply()
 
-A plain API for programs and the magic; every method may be called from any thread.
+A plain API for programs and the magic. In a notebook the same object shows itself as a widget (`editor_view`) whose
+clicks call these methods; every method may be called from any thread.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from threading import Event as Flag
 from threading import RLock
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from llmdist.errors import PlanError
 from llmdist.events import Observer
-from llmdist.planner import AnyOf, MaxSeconds, Placement, PlanResult, Prediction, evaluate, solve
+from llmdist.planner import AnyOf, Assignment, MaxSeconds, Placement, PlanResult, Prediction, evaluate, solve
 from llmdist.planner.stop import Progress
 from llmdist.planner.tables import cost_tables
 from llmdist.units import format_bytes, format_seconds
 
+from .editor_compare import Comparison
 from .editor_draft import Draft
 from .editor_tables import packed_tables
 from .editor_why import why_words
@@ -31,32 +33,11 @@ from .editor_words import block_indices, parse_target, span_words
 if TYPE_CHECKING:
     from llmdist.session import Session
 
-__all__ = ["Comparison", "PlacementEditor"]
+    from .editor_view import EditorView
+
+__all__ = ["PlacementEditor"]
 
 Trail = tuple[tuple[float, ...], ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Comparison:
-    """The draft against another placement of the same problem."""
-
-    name: str
-    placement: Placement
-    prediction: Prediction
-    draft: Prediction
-    changed: tuple[str, ...]
-
-    def summary(self) -> str:
-        """Return both predictions and what differs, as text."""
-        rows = [f"{'':12}{'tokens/s':>10}{'per token':>12}{'first':>12}{'copied':>12}"]
-        for name, p in (("draft", self.draft), (self.name[:11], self.prediction)):
-            rows.append(
-                f"{name:12}{p.tokens_per_second:10.1f}{format_seconds(p.tpot_seconds):>12}"
-                f"{format_seconds(p.ttft_seconds):>12}{format_bytes(p.bytes_per_token):>12}"
-            )
-        shown = ", ".join(self.changed[:8]) + (" ..." if len(self.changed) > 8 else "")
-        rows.append(f"{len(self.changed)} blocks differ" + (f": {shown}" if self.changed else ""))
-        return "\n".join(rows)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,10 +56,12 @@ class PlacementEditor:
 
     def __init__(self, session: Session) -> None:
         self.session = session
+        self.view: EditorView | None = None
         self.compared: Comparison | None = None
         self.on_change: Callable[[], None] = lambda: None
-        self._lock = RLock()
+        self.lock_of_draft = RLock()  # held while the draft is read or changed as a whole
         self._stop_search = Flag()
+        self._search_locks: Mapping[str, Assignment] = {}
         self._adopt()
 
     def _adopt(self) -> None:
@@ -90,13 +73,15 @@ class PlacementEditor:
         names = [block.name for block in self.problem.blocks]
         self.draft = Draft(self.tables, plan.placement, (names.index(name) for name in plan.problem.locks))
         self.packed = packed_tables(self.tables, plan.bound_seconds)
-        self.trail = self._widened(plan.trail, plan.problem.locks)
+        self.trail = self.widened(plan.trail, plan.problem.locks)
         self.compared = None
 
-    def _widened(self, trail: Trail, locks: Any) -> Trail:
-        """Return the trail over this problem's options; a locked block had only one."""
+    def widened(self, trail: Trail, locks: Mapping[str, Assignment] | None = None) -> Trail:
+        """Return the trail over this problem's options; a block of `locks` (of the draft, where None) had only one."""
         if not trail:
             return ()
+        if locks is None:
+            locks = self._search_locks
         rows = []
         for name, row, options in zip(self.draft.names, trail, self.tables.options, strict=True):
             if name in locks:
@@ -136,32 +121,33 @@ class PlacementEditor:
 
     def summary(self) -> str:
         """Return the draft in a few lines of text."""
-        p, over = self.prediction, self.over()
+        lines = [f"draft: {len(self._moved())} blocks differ from the plan in force, {len(self.locked)} locked"]
+        return "\n".join([*lines, self.placement.in_words(), *self.figures()])
+
+    def figures(self) -> list[str]:
+        """Return two lines: predicted speed with the gap to the bound, memory with what is OVER."""
+        prediction, over = self.prediction, self.over()
         memory = ", ".join(
             f"{name} {format_bytes(used)} of {format_bytes(self.problem.cap(name))}"
             + (f" OVER by {format_bytes(over[name])}" if name in over else "")
-            for name, used in p.peak_bytes.items()
+            for name, used in prediction.peak_bytes.items()
         )
-        gap = max(0.0, self.objective_seconds(p) / self.plan.bound_seconds - 1)
-        changed = len(self._changed_from(self.session.plan_result or self.plan))
-        return "\n".join(
-            [
-                f"draft: {changed} blocks differ from the plan in force, {len(self.locked)} locked",
-                self.placement.in_words(),
-                f"predicted {p.tokens_per_second:.1f} tokens/s ({format_seconds(p.tpot_seconds)} per token, first "
-                f"after {format_seconds(p.ttft_seconds)}); at most {gap:.1%} from the best possible",
-                f"memory {memory}; {format_bytes(p.bytes_per_token)} copied per token",
-            ]
-        )
+        gap = max(0.0, self.objective_seconds(prediction) / self.plan.bound_seconds - 1)
+        return [
+            f"predicted {prediction.tokens_per_second:.1f} tokens/s ({format_seconds(prediction.tpot_seconds)} per "
+            f"token, first after {format_seconds(prediction.ttft_seconds)}); at most {gap:.1%} from the best possible",
+            f"memory {memory}; {format_bytes(prediction.bytes_per_token)} copied per token",
+        ]
 
-    def _changed_from(self, plan: PlanResult) -> tuple[str, ...]:
-        return tuple(
-            name
-            for name, old, new in zip(
-                plan.placement.blocks, plan.placement.assignments, self.placement.assignments, strict=False
-            )
-            if old != new
-        )
+    def choice_in_force(self) -> tuple[int, ...]:
+        """Return the option indices of the session's plan; only where the editor is not stale."""
+        return self.draft.choice_of((self.session.plan_result or self.plan).placement)
+
+    def _moved(self) -> tuple[str, ...]:
+        """Return the blocks that the draft places otherwise than the plan in force."""
+        in_force = (self.session.plan_result or self.plan).placement
+        pairs = zip(self.draft.names, in_force.assignments, self.placement.assignments, strict=False)
+        return tuple(name for name, old, new in pairs if old != new)
 
     # ---- what a hand does ---------------------------------------------------------------------------
 
@@ -179,7 +165,7 @@ class PlacementEditor:
         """
         indices = block_indices(self.draft.names, blocks)
         wanted = parse_target(self.problem.devices, target.split())
-        with self._lock:
+        with self.lock_of_draft:
             locked = [i for i in indices if i in self.draft.now.locked]
             changes, impossible = self.draft.moves(indices, wanted)
             if not changes and impossible:
@@ -203,21 +189,21 @@ class PlacementEditor:
 
     def _set_lock(self, blocks: str, locked: bool) -> str:
         indices = block_indices(self.draft.names, blocks)
-        with self._lock:
+        with self.lock_of_draft:
             self.draft.lock(indices, locked)
         self.on_change()
         return f"{'Locked' if locked else 'Unlocked'} {span_words(self.draft.names, indices)}."
 
     def undo(self) -> str:
         """Take the last step back."""
-        with self._lock:
+        with self.lock_of_draft:
             done = self.draft.undo()
         self.on_change()
         return "Took the last step back." if done else "There is nothing to undo."
 
     def redo(self) -> str:
         """Do the step again that was taken back."""
-        with self._lock:
+        with self.lock_of_draft:
             done = self.draft.redo()
         self.on_change()
         return "Did the step again." if done else "There is nothing to redo."
@@ -238,13 +224,13 @@ class PlacementEditor:
         if not 0 < seconds < float("inf"):
             raise PlanError(f"The search was given {seconds} seconds: give it more than 0, such as 1.")
         self._stop_search.clear()
-        with self._lock:
-            locks = {name: self.placement[name] for name in self.locked}
+        with self.lock_of_draft:
+            locks = self._search_locks = {name: self.placement[name] for name in self.locked}
             before = self.prediction
         rule = AnyOf((MaxSeconds(seconds), _Asked(self._stop_search)))
         found = solve(replace(self.problem, locks=locks), seed=self.plan.seed, stop=rule, on_event=on_event)
-        with self._lock:
-            self.trail = self._widened(found.trail, locks)
+        with self.lock_of_draft:
+            self.trail = self.widened(found.trail, locks)
             self.draft.replace(self.draft.choice_of(found.placement))
         self.on_change()
         return (
@@ -278,10 +264,10 @@ class PlacementEditor:
         ------
         PlanError : the draft is over a cap, or the session was planned anew under other limits.
         """
-        with self._lock:
+        with self.lock_of_draft:
             self._check_fresh()
             placement = self.placement
-            changed = self._changed_from(self.session.plan_result or self.plan)
+            changed = self._moved()
             self.session.apply(placement)
             assert self.session.plan_result is not None
             self.plan = self.session.plan_result
@@ -291,7 +277,7 @@ class PlacementEditor:
 
     def revert(self) -> str:
         """Go back to the plan in force; under the same limits this is a step that can be undone."""
-        with self._lock:
+        with self.lock_of_draft:
             current = self.session.plan_result
             if current is None or self.stale:
                 self._adopt()
@@ -326,7 +312,7 @@ class PlacementEditor:
     def load(self, path: str | Path) -> str:
         """Take the placement of a plan file into the draft, as one step that can be undone."""
         loaded = PlanResult.load(Path(path).expanduser())
-        with self._lock:
+        with self.lock_of_draft:
             self.draft.replace(self.draft.choice_of(loaded.placement))
         self.on_change()
         return f"Loaded {path}."
@@ -339,7 +325,7 @@ class PlacementEditor:
             other = other or self.session.plan_result or self.plan
             name = "in force" if other is self.session.plan_result else "the other"
             placement = other if isinstance(other, Placement) else other.placement
-        with self._lock:
+        with self.lock_of_draft:
             choice = self.draft.choice_of(placement)
             pairs = zip(self.draft.names, choice, self.draft.now.choice, strict=True)
             changed = tuple(block for block, old, new in pairs if old != new)
@@ -352,9 +338,24 @@ class PlacementEditor:
     # ---- showing ------------------------------------------------------------------------------------
 
     def show(self) -> None:
-        """Print the draft."""
-        print(self.summary())
+        """Show the widget in a notebook, or print the draft."""
+        from .editor_view import EditorView
+        from .live import in_notebook
+
+        if not in_notebook():
+            print(self.summary())
+            return
+        self.close()
+        self.view = EditorView(self)
+        self.view.show()
+
+    def _ipython_display_(self) -> None:
+        self.show()
 
     def close(self) -> None:
-        """End a running search."""
+        """Take the widget away and leave its static copy."""
         self.stop_search()
+        view, self.view = self.view, None
+        self.on_change = lambda: None
+        if view is not None:
+            view.freeze()

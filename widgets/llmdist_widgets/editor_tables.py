@@ -67,6 +67,7 @@ def packed_tables(tables: CostTables, bound_seconds: float) -> dict[str, Any]:
         "transfer": {"decode": tables.decode.transfer.tolist(), "prefill": tables.prefill.transfer.tolist()},
         "rows": rows,
         "row_of": row_of,
+        "width": tables.shape[1],
         "slots": problem.slots,
         "workspace": problem.workspace_bytes,
         "objective": problem.objective,

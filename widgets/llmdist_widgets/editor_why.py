@@ -52,7 +52,7 @@ def assignment_words(assignment: Assignment) -> str:
 
 
 def _change(seconds: float) -> str:
-    if abs(seconds) < 1e-9:
+    if abs(seconds) < 5e-7:
         return "no change of speed"
     if seconds == float("inf"):
         return "impossible, no path for activations"

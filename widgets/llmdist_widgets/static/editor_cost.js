@@ -48,7 +48,7 @@ function floorOf(t, choice, kind) {
   lanes.forEach((s, e) => terms.push([s, `copies to ${t.devices[t.executors[e]].name}`]));
   t.disks.forEach((d) => terms.push([disks[d], `reading ${t.devices[d].name}`]));
   const top = terms.reduce((a, b) => (b[0] > a[0] ? b : a));
-  return { seconds: barred ? Infinity : top[0], name: top[1] };
+  return barred ? { seconds: Infinity, name: "no path between devices" } : { seconds: top[0], name: top[1] };
 }
 
 /** Return the end times of up to `tokens` passes from a cold start. */
