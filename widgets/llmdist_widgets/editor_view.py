@@ -190,7 +190,8 @@ class EditorView:
         if isinstance(event, IterationFinished) and time.monotonic() - self._trail_sent >= MINIMUM_SECONDS:
             self._trail_sent = time.monotonic()
             self.widget.trail = self._trail_bytes(self.editor.widened(event.trail))
-            self.widget.search = {"iteration": event.iteration, "best": event.best, "bound": event.bound}
+            best = {"iteration": event.iteration, "best": event.best, "bound": event.bound}
+            self.widget.search = best | {"sent": time.time()}  # the browser can tell how late it is
 
     def _trail_bytes(self, trail: Any) -> bytes:
         width = self.editor.tables.shape[1]

@@ -58,7 +58,8 @@ export function drawFigures(part, t, p, base, measured) {
     figure("per token", secondsText(p.tpot), `limit: ${p.limit}`),
     figure("first token", secondsText(p.ttft), ""),
     figure("copied per token", bytesText(p.copied), ""),
-    figure("gap to bound", gapText(p.gap), "at most, from the best"),
+    p.objective < t.bound * (1 - 1e-6) ? figure("gap to bound", "beyond", "faster than all that fit")
+      : figure("gap to bound", gapText(p.gap), "at most, from the best"),
     figure("memory", over.length ? "OVER" : "fits", over.length ? over.join(", ") : "all caps hold", over.length ? "llp-bad" : ""));
 }
 
