@@ -71,7 +71,7 @@ def main() -> None:
         with open_lab(Path(folder), "lag.ipynb") as lab:
             lab.wait_for_kernel()
             page = EditorPage(lab)
-            page.run_cell()
+            page.run_cell(0)
             page.wait_for("e.prediction")
             page.page.evaluate(PROBE)
             print(f"{'milliseconds':44} {'count':>5} {'median':>9} {'95 %':>9} {'worst':>9}")

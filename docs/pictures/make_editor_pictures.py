@@ -21,8 +21,8 @@ def notebook_pictures() -> None:
         with open_lab(Path(folder), "editor.ipynb") as lab:
             lab.wait_for_kernel()
             page = EditorPage(lab)
-            for _ in range(3):
-                page.run_cell()
+            for index in range(3):
+                page.run_cell(index)
             page.wait_for("e.prediction")
             panel = lab.page.locator(".llp")
             page.drag("cpu", "layers.2.attention", "layers.5.mlp")

@@ -44,9 +44,10 @@ class EditorPage:
     def __init__(self, lab: Lab, picture: Callable[[str], Any] = lambda name: None) -> None:
         self.lab, self.page, self.picture = lab, lab.page, picture
 
-    def run_cell(self, wait: bool = True) -> None:
-        """Run the selected cell and select the next."""
-        run = "window.jupyterapp.commands.execute('notebook:run-cell-and-select-next')"
+    def run_cell(self, index: int, wait: bool = True) -> None:
+        """Run a cell; a click into the editor has made its own cell the active one."""
+        self.page.evaluate("i => { window.jupyterapp.shell.currentWidget.content.activeCellIndex = i; }", index)
+        run = "window.jupyterapp.commands.execute('notebook:run-cell')"
         self.page.evaluate(f"async () => {{ await {run}; }}" if wait else f"() => {{ {run}; }}")
 
     def editor(self, expression: str) -> Any:

@@ -21,8 +21,8 @@ def test_paint_undo_lock_replan_and_apply_while_tokens_come(tmp_path: Path) -> N
     with open_lab(tmp_path, "editor.ipynb") as lab:
         lab.wait_for_kernel()
         page = EditorPage(lab)
-        for _ in range(3):
-            page.run_cell()
+        for index in range(3):
+            page.run_cell(index)
         page.wait_for("e.prediction")
         planned = page.homes()
         assert planned == ["cpu"] + ["disk"] * 7
@@ -41,12 +41,12 @@ def test_paint_undo_lock_replan_and_apply_while_tokens_come(tmp_path: Path) -> N
         page.click("Re-plan around locks")
         page.wait_for("e.model.get('state').note.text.includes('kept 8 locked')")
         assert page.homes()[:4] == ["disk"] * 4 and page.editor("e.prediction.fits")
-        page.run_cell(wait=False)
-        page.wait_for("e.model.get('measured') > 0")
+        page.run_cell(3, wait=False)
+        page.wait_for("e.model.get('measured') > 0", 60)
         page.click("Apply")
         page.wait_for("e.model.get('state').note.text.includes('Applied')")
-        for _ in range(2):
-            page.run_cell()
+        for index in (4, 5):
+            page.run_cell(index)
         lab.wait_for_text("changed between two tokens: True")
         lab.wait_for_text("locked: layers.0.attention layers.0.mlp")
         page.dark(True)
