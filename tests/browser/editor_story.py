@@ -104,4 +104,5 @@ class EditorPage:
         theme = "JupyterLab Dark" if on else "JupyterLab Light"
         change = "window.jupyterapp.commands.execute('apputils:change-theme', { theme: t })"
         self.page.evaluate(f"async t => {{ await {change}; }}", theme)
-        self.page.wait_for_selector(f"body[data-jp-theme-light={'false' if on else 'true'}]")
+        wanted = f"body[data-jp-theme-light={'false' if on else 'true'}]"
+        self.page.wait_for_selector(wanted, state="attached")
