@@ -51,6 +51,11 @@ def _compare(editor: PlacementEditor, message: Mapping[str, Any]) -> str:
     return f"{len(compared.changed)} blocks differ from {compared.name}."
 
 
+def _stop(editor: PlacementEditor, message: Mapping[str, Any]) -> str:
+    editor.stop_search()
+    return "The ants stop and bring the best that they found."
+
+
 _COMMANDS: dict[str, Callable[[PlacementEditor, Mapping[str, Any]], str]] = {
     "set": _set,
     "lock": _lock,
@@ -58,7 +63,7 @@ _COMMANDS: dict[str, Callable[[PlacementEditor, Mapping[str, Any]], str]] = {
     "redo": _redo,
     "apply": lambda editor, _: editor.apply(),
     "revert": lambda editor, _: editor.revert(),
-    "stop": lambda editor, _: editor.stop_search() or "The ants stop.",
+    "stop": _stop,
     "save": lambda editor, message: editor.save(_path(message)),
     "load": lambda editor, message: editor.load(_path(message)),
     "compare": _compare,

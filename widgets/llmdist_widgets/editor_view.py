@@ -72,9 +72,10 @@ class EditorView:
         self.widget = EditorWidget()
         _answer_at_once(self.widget)
         self._queue: SimpleQueue[dict[str, Any] | None] = SimpleQueue()
-        self._ack, self._note, self._notes, self._why = 0, "", 0, {}
-        self._failed = False
-        self._version, self._sent_tables = 0, None
+        self._ack, self._note, self._notes, self._failed = 0, "", 0, False
+        self._why: dict[str, Any] = {}
+        self._version = 0
+        self._sent_tables: dict[str, Any] | None = None
         self._searching: Thread | None = None
         self._trail_sent = 0.0
         self._copy: Any = None
