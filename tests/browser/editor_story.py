@@ -71,8 +71,10 @@ class EditorPage:
         x, y = self.editor(
             f"(() => {{ const row = e.t.devices.findIndex((d) => d.name === '{device}');"
             f" const c = e.grid.cells[row][e.t.blocks.indexOf('{block}')];"
-            " c.scrollIntoView({ block: 'center' }); const r = c.getBoundingClientRect();"
-            " return [r.x + r.width / 2, r.y + r.height / 2]; })()"
+            " c.scrollIntoView({ block: 'nearest' });"
+            " const frame = () => new Promise(requestAnimationFrame);"
+            " return frame().then(frame).then(() => { const r = c.getBoundingClientRect();"
+            " return [r.x + r.width / 2, r.y + r.height / 2]; }); })()"
         )
         return x, y
 
