@@ -185,7 +185,7 @@ s.brush = "block";
 s.focus = { device: cpu, block: 1 }; s.anchor = 2;
 editing.commit(s, editing.cycle(s, "precision").changes);
 assert.deepEqual(labels().slice(1, 3), ["disk>cpu int8", "disk>cpu int8"]);
-assert.equal(editing.cycle(s, "mode").only, "streamed");
+assert.equal(editing.cycle(s, "variant").only, "streamed");
 // undo all, redo all
 const last = s.choice.slice();
 let steps = 0;

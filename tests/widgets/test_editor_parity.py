@@ -10,8 +10,10 @@ from random import Random
 import numpy as np
 import pytest
 
+from llmdist.cost.vectorised import evaluate_many
 from llmdist.hardware import Link
 from llmdist.planner import PlanningProblem, evaluate
+from llmdist.planner.problem import MODES
 from llmdist.planner.tables import CostTables, cost_tables
 from llmdist_widgets.editor_draft import option_of
 from llmdist_widgets.editor_tables import packed_tables
@@ -21,7 +23,7 @@ from llmdist_widgets.editor_words import Target
 sys.path.insert(0, str(Path(__file__).parents[1]))
 sys.path.insert(0, str(Path(__file__).parent))
 from editor_node import NODE, run_script
-from planner_problems import random_problem
+from planner_problems import random_problem, rich_problem
 from synthetic import make_problem
 
 pytestmark = pytest.mark.skipif(NODE is None, reason="needs node for the editor's JavaScript; none on this machine")
@@ -29,9 +31,10 @@ PLACEMENTS = 1000
 
 
 def problems() -> list[PlanningProblem]:
-    """Return problems of one to two exec devices and three precisions, with and without staging pressure."""
-    found = [replace(random_problem(seed, 3 + seed), precisions=("bf16", "int8")) for seed in range(8)]
+    """Return problems of one to six devices, every mode, precision and objective, one to three slots."""
+    found = [replace(random_problem(seed, 3 + seed), precisions=("bf16", "int8")) for seed in range(4)]
     found += [replace(p, objective="finish", slots=1 + i) for i, p in enumerate(found[:3])]
+    found += [rich_problem(seed, 2 + seed % 5) for seed in range(16)]
     big = make_problem(20)
     both_ways = (*big.links, Link("cuda:0", "cpu", 2e10, 1e-5))
     found.append(replace(big, links=both_ways, objective="finish", workspace_bytes=10**8, slots=3))
@@ -58,40 +61,48 @@ def close(a: float | None, b: float) -> bool:
 
 
 def test_javascript_predicts_as_python_does_on_1000_random_placements(tmp_path):
-    """Speed, first token, memory, bytes, gap: equal to `evaluate` within 1e-6, on 13 problems and both objectives."""
+    """Speed, first token, memory, bytes, gap: equal to `evaluate` within 1e-6, in all modes and objectives."""
     rng, cases, expected = Random(7), [], []
     every = problems()
+    modes: set[str] = set()
     for index, problem in enumerate(every):
         tables = cost_tables(problem)
         count = PLACEMENTS // len(every) + (index < PLACEMENTS % len(every))
         choices = random_choices(tables, count, rng)
         cases.append({"packed": packed_tables(tables, 1e-3), "choices": choices})
-        expected.append([(problem, evaluate(problem, tables.placement(np.array(row)))) for row in choices])
+        placements = [tables.placement(np.array(row)) for row in choices]
+        modes |= {choice.mode for placement in placements for choice in placement.assignments}
+        seconds, over = evaluate_many(tables, np.array(choices))
+        rows = zip([evaluate(problem, placement) for placement in placements], seconds, over, strict=True)
+        expected.append(list(rows))
     answers = run_script(
         tmp_path,
         "answer(data.map(({ packed, choices }) => { const t = cost.openTables(packed);"
         " return choices.map((c) => cost.predict(t, c)); }));",
         cases,
     )
-    checked, barred = 0, 0
+    checked, barred, fitting = 0, 0, 0
     for found, wanted in zip(answers, expected, strict=True):
-        for got, (problem, p) in zip(found, wanted, strict=True):
+        for got, (p, seconds, over) in zip(found, wanted, strict=True):
             checked += 1
             barred += np.isinf(p.tpot_seconds)
-            seconds = p.tpot_seconds
-            if problem.objective == "finish":
-                seconds = p.ttft_seconds + (problem.workload.new_tokens - 1) * p.tpot_seconds
+            fitting += over == 0
+            assert got["fits"] == (over == 0)
             assert close(got["tpot"], p.tpot_seconds) and close(got["ttft"], p.ttft_seconds)
             assert close(got["tokensPerSecond"], p.tokens_per_second) and close(got["gap"], max(0, seconds / 1e-3 - 1))
             assert got["copied"] == p.bytes_per_token
             assert all(close(g, v) for g, v in zip(got["peak"], p.peak_bytes.values(), strict=True))
-    assert checked == PLACEMENTS and 0 < barred < PLACEMENTS / 4
+    assert checked == PLACEMENTS and 0 < barred < PLACEMENTS / 4 and 50 < fitting < PLACEMENTS - 50
+    assert modes == {"resident", "streamed", "demand", "split"}
+    assert {problem.objective for problem in every} == {"latency", "finish", "throughput"}
 
 
 def test_javascript_chooses_options_and_alternatives_as_python_does(tmp_path):
     """Of 400 random wishes and 40 blocks, both sides take the same option and price the same alternatives."""
     rng = Random(3)
-    problem = replace(make_problem(6), precisions=("bf16", "int8", "int4"))
+    big = make_problem(6)
+    links = (*big.links, Link("cuda:0", "cpu", 2e10, 1e-5))
+    problem = replace(big, precisions=("bf16", "int8", "int4"), links=links, modes=MODES)
     tables = cost_tables(problem)
     names, executors = [d.name for d in problem.devices], [d.name for d in problem.devices if d.executes]
     wishes, wanted = [], []
@@ -100,7 +111,8 @@ def test_javascript_chooses_options_and_alternatives_as_python_does(tmp_path):
         current = rng.randrange(len(tables.options[block]))
         wish = {
             "execute": rng.choice([None, *range(len(executors))]), "home": rng.choice([None, *range(len(names))]),
-            "precision": rng.choice([None, "bf16", "int4", "fp32"]), "mode": rng.choice([None, None, "streamed"]),
+            "precision": rng.choice([None, "bf16", "int4", "fp32"]),
+            "mode": rng.choice([None, None, "streamed", "split", "split:5"]),
         }  # fmt: skip
         wishes.append([block, current, wish])
         execute = None if wish["execute"] is None else executors[wish["execute"]]

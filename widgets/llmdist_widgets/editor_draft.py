@@ -15,6 +15,7 @@ from llmdist.errors import PlanError
 from llmdist.planner.placement import Assignment, Placement
 from llmdist.planner.tables import CostTables
 
+from .editor_tables import variant_of
 from .editor_words import Target
 
 __all__ = ["Draft", "Snapshot", "option_of"]
@@ -40,12 +41,13 @@ def option_of(options: Sequence[Assignment], current: int, target: Target) -> in
     for index, option in enumerate(options):
         asked = (
             (target.execute, option.exec_device), (target.home, option.home_device),
-            (target.precision, option.precision), (target.mode, option.mode),
+            (target.precision, option.precision),
+            (target.mode, variant_of(option) if ":" in (target.mode or "") else option.mode),
         )  # fmt: skip
         if any(want is not None and want != has for want, has in asked):
             continue
         score = 8 * (option.precision == now.precision) + 4 * (option.exec_device == now.exec_device)
-        score += 2 * (option.home_device == now.home_device) + (option.mode == now.mode)
+        score += 2 * (option.home_device == now.home_device) + (variant_of(option) == variant_of(now))
         if score > best_score:
             best, best_score = index, score
     return best

@@ -8,10 +8,18 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from llmdist.cost.timing import copied_bytes, decode_step
-from llmdist.planner.tables import CostTables, PassTables
+import numpy as np
 
-__all__ = ["packed_tables"]
+from llmdist.cost.timing import copied_bytes, decode_step
+from llmdist.planner.placement import Assignment
+from llmdist.planner.tables import CostTables
+
+__all__ = ["packed_tables", "variant_of"]
+
+
+def variant_of(option: Assignment) -> str:
+    """Return the mode, with the share where a block is split: ``split:3``."""
+    return f"split:{option.cpu_eighths}" if option.cpu_eighths else option.mode
 
 
 def _finite(values: Any) -> Any:
@@ -21,9 +29,21 @@ def _finite(values: Any) -> Any:
     return values if not isinstance(values, float) or math.isfinite(values) else None
 
 
-def _pass(tables: PassTables, block: int, count: int) -> dict[str, Any]:
-    names = ("compute", "copy", "disk")
-    return {name: _finite(getattr(tables, name)[block, :count].tolist()) for name in names}
+def _pass(tables: CostTables, name: str, block: int, count: int) -> dict[str, Any]:
+    costs = getattr(tables, name)
+    return {
+        "compute": _finite(costs.compute[block, :count].tolist()),
+        "copy": _finite(costs.copy[block, :count].tolist()),
+        "busy": _finite(costs.busy[tables.classes[block], :count].tolist()),
+    }
+
+
+def _sums(tables: CostTables, block: int, count: int) -> dict[str, Any]:
+    """Return what adds up over blocks: bytes per device, bytes to pin per device, loss of quality."""
+    additive = tables.additive
+    rows = additive.matrix[additive.codes[block] : additive.codes[block] + count]
+    memory, pinned, penalty, *_ = np.split(rows, np.cumsum(additive.widths)[:-1], axis=1)
+    return {"memory": memory.tolist(), "pinned": pinned.tolist(), "penalty": penalty[:, 0].tolist()}
 
 
 def _row(tables: CostTables, index: int) -> dict[str, Any]:
@@ -32,46 +52,43 @@ def _row(tables: CostTables, index: int) -> dict[str, Any]:
     count, step = len(options), decode_step(tables.problem)
     row: dict[str, Any] = {
         name: getattr(tables, name)[index, :count].tolist()
-        for name in ("execute", "home", "streamed", "slot", "weight")
+        for name in ("execute", "home", "streamed", "staged", "slot")
     }
     copied = [0 if block.kind == "embed" else copied_bytes(problem, block, option, step) for option in options]
-    return row | {
-        "kind": block.kind,
+    return row | _sums(tables, index, count) | {
         "precision": [option.precision for option in options],
         "mode": [option.mode for option in options],
+        "variant": [variant_of(option) for option in options],
         "label": [option.label for option in options],
         "copied": copied,
-        "kv": float(tables.kv[index]),
-        "decode": _pass(tables.decode, index, count),
-        "prefill": _pass(tables.prefill, index, count),
-    }
+        "decode": _pass(tables, "decode", index, count),
+        "prefill": _pass(tables, "prefill", index, count),
+    }  # fmt: skip
 
 
 def packed_tables(tables: CostTables, bound_seconds: float) -> dict[str, Any]:
     """Return the tables, devices and the bound; `rows[row_of[b]]` are the options of block b."""
-    problem = tables.problem
-    rows: list[dict[str, Any]] = []
-    row_of = []
-    for index in range(len(problem.blocks)):
-        row = _row(tables, index)
-        if row not in rows:
-            rows.append(row)
-        row_of.append(rows.index(row))
+    problem, workload = tables.problem, tables.problem.workload
+    first = np.unique(tables.classes, return_index=True)[1]  # the first block of every class
     return {
         "blocks": [block.name for block in problem.blocks],
         "devices": [{"name": d.name, "kind": d.kind, "executes": d.executes} for d in problem.devices],
         "caps": _finite(tables.caps.tolist()),
+        "pinnedCaps": _finite(tables.pinned_caps.tolist()),
         "executors": tables.executors.tolist(),
-        "disks": tables.disks.tolist(),
+        "resources": list(tables.resources),
         "forbidden": tables.forbidden.tolist(),
         "transfer": {"decode": tables.decode.transfer.tolist(), "prefill": tables.prefill.transfer.tolist()},
-        "rows": rows,
-        "row_of": row_of,
+        "rows": [_row(tables, int(index)) for index in first],
+        "row_of": tables.classes.tolist(),
         "width": tables.shape[1],
         "slots": problem.slots,
         "workspace": problem.workspace_bytes,
         "objective": problem.objective,
-        "batch": problem.workload.batch,
-        "newTokens": problem.workload.new_tokens,
+        "budget": problem.quality_budget,
+        "batch": workload.batch,
+        "newTokens": workload.new_tokens,
+        "accepted": workload.accepted,
+        "inFlight": workload.in_flight,
         "bound": bound_seconds,
     }

@@ -12,6 +12,8 @@ from llmdist.planner.placement import Assignment
 from llmdist.planner.tables import CostTables
 from llmdist.units import format_bytes, format_seconds
 
+from .editor_tables import variant_of
+
 __all__ = ["Alternative", "alternatives", "assignment_words", "why_words"]
 
 
@@ -47,7 +49,8 @@ def alternatives(tables: CostTables, choice: Sequence[int], block: int) -> list[
 
 def assignment_words(assignment: Assignment) -> str:
     """Return a choice as a person says it: ``computed on cpu, streamed from disk, bf16``."""
-    rests = "resident there" if assignment.mode == "resident" else f"{assignment.mode} from {assignment.home_device}"
+    variant = variant_of(assignment)
+    rests = "resident there" if variant == "resident" else f"{variant} from {assignment.home_device}"
     return f"computed on {assignment.exec_device}, {rests}, {assignment.precision}"
 
 

@@ -1,7 +1,8 @@
 """What a person types to name blocks and where they go: the one parser of the magic, the API and the buttons.
 
 Blocks: ``layers.3-7.mlp``, ``layers.0-3``, ``mlp``, ``embed``, ``head``, ``all``, ``layers.2.mlp..head``, joined by
-commas. Targets: ``cpu``, ``gpu``, ``disk`` (rest there, compute where it was), ``disk>cpu``, a precision, a mode.
+commas. Targets: ``cpu``, ``gpu``, ``disk`` (rest there, compute where it was), ``disk>cpu``, a precision, a mode such
+as ``streamed`` or ``split:3``.
 """
 
 from __future__ import annotations
@@ -13,10 +14,11 @@ from dataclasses import dataclass
 from llmdist.errors import PlanError
 from llmdist.hardware.profile import Device
 from llmdist.model.blocks import BYTES_PER_PARAMETER
+from llmdist.planner.problem import MODES
 
-__all__ = ["MODES", "Target", "block_indices", "block_words", "parse_target", "span_words", "target_words"]
+__all__ = ["Target", "block_indices", "block_words", "parse_target", "span_words", "target_words"]
 
-MODES = ("resident", "streamed", "demand", "split")
+_MODE = re.compile(rf"{'|'.join(MODES)}|split:[1-7]")
 _LAYER = re.compile(r"layers\.(\d+)(?:\.(.+))?")
 _LAYERS = re.compile(r"layers\.(\*|\d+(?:-\d+)?)(?:\.(.+))?")
 
@@ -122,7 +124,7 @@ def parse_target(devices: Sequence[Device], words: Sequence[str]) -> Target:
     """
     found: dict[str, str] = {}
     for word in words:
-        if word in BYTES_PER_PARAMETER or word in MODES:
+        if word in BYTES_PER_PARAMETER or _MODE.fullmatch(word):
             new = {"precision" if word in BYTES_PER_PARAMETER else "mode": word}
         else:
             home, arrow, execute = word.partition(">")

@@ -6,49 +6,54 @@ const number = (v) => (v === null ? Infinity : v);
 
 /** Return the tables ready for use: None of JSON becomes Infinity, every block points at its row. */
 export function openTables(packed) {
-  const rows = packed.rows.map((row) => {
-    const pass = (p) => ({ compute: p.compute.map(number), copy: p.copy.map(number), disk: p.disk.map(number) });
-    return { ...row, count: row.execute.length, decode: pass(row.decode), prefill: pass(row.prefill) };
-  });
-  return { ...packed, caps: packed.caps.map(number), options: packed.row_of.map((r) => rows[r]) };
+  const pass = (p) => ({ compute: p.compute.map(number), copy: p.copy.map(number), busy: p.busy.map((row) => row.map(number)) });
+  const rows = packed.rows.map((row) => ({ ...row, count: row.execute.length, decode: pass(row.decode), prefill: pass(row.prefill) }));
+  return { ...packed, caps: packed.caps.map(number), pinnedCaps: packed.pinnedCaps.map(number), options: packed.row_of.map((r) => rows[r]) };
 }
 
-/** Return peak bytes per device. */
-export function peakBytes(t, choice) {
-  const peak = t.devices.map(() => 0);
-  const lanes = t.executors.map(() => ({ kv: 0, any: false, streamed: 0, largest: 0 }));
+const addTo = (sums, values) => values.forEach((value, i) => { sums[i] += value; });
+
+/** Return {peak bytes per device, bytes to pin per device, loss of quality}. */
+export function memoryOf(t, choice) {
+  const peak = t.devices.map(() => 0), pinned = t.devices.map(() => 0);
+  const lanes = t.executors.map(() => ({ any: false, staged: 0, largest: 0 }));
+  let penalty = 0;
   choice.forEach((k, b) => {
     const row = t.options[b], lane = lanes[row.execute[k]];
-    peak[row.home[k]] += row.weight[k];
-    lane.kv += row.kv;
+    addTo(peak, row.memory[k]);
+    addTo(pinned, row.pinned[k]);
+    penalty += row.penalty[k];
     lane.any = true;
-    if (row.streamed[k]) lane.streamed += 1;
+    if (row.staged[k]) lane.staged += 1;
     lane.largest = Math.max(lane.largest, row.slot[k]);
   });
   lanes.forEach((lane, e) => {
-    const d = t.executors[e];
-    peak[d] += lane.kv + (lane.any ? t.workspace : 0) + Math.min(t.slots, lane.streamed) * lane.largest;
+    peak[t.executors[e]] += (lane.any ? t.workspace : 0) + Math.min(t.slots, lane.staged) * lane.largest;
   });
-  return peak;
+  return { peak, pinned, penalty };
 }
 
-/** Return what no schedule of one pass can beat, with its name: the chain, the busiest lane, the busiest disk. */
-function floorOf(t, choice, kind) {
-  const lanes = t.executors.map(() => 0), disks = t.devices.map(() => 0);
+const WORDS = { lane: "copies to", disk: "reading", bus: "memory of", stage: "computing on" };
+
+/** Return one pass's busy seconds: of the chain, of each resource (stages last, activations included), and the floor. */
+function busyOf(t, choice, kind) {
+  const busy = t.resources.map(() => 0), stages = busy.length - t.executors.length;
   let chain = 0, barred = false, before = t.options[0].execute[choice[0]];
   choice.forEach((k, b) => {
-    const row = t.options[b], e = row.execute[k];
+    const row = t.options[b], e = row.execute[k], arrival = t.transfer[kind][before][e];
     barred = barred || t.forbidden[before][e];
-    chain += row[kind].compute[k] + t.transfer[kind][before][e];
-    lanes[e] += row[kind].copy[k];
-    disks[row.home[k]] += row[kind].disk[k];
+    chain += row[kind].compute[k] + arrival;
+    addTo(busy, row[kind].busy[k]);
+    busy[stages + e] += arrival;
     before = e;
   });
-  const terms = [[chain, "computing"]];
-  lanes.forEach((s, e) => terms.push([s, `copies to ${t.devices[t.executors[e]].name}`]));
-  t.disks.forEach((d) => terms.push([disks[d], `reading ${t.devices[d].name}`]));
-  const top = terms.reduce((a, b) => (b[0] > a[0] ? b : a));
-  return barred ? { seconds: Infinity, name: "no path between devices" } : { seconds: top[0], name: top[1] };
+  if (barred) return { seconds: Infinity, name: "no path between devices", busiest: Infinity };
+  const found = { seconds: chain, name: "computing", busiest: Math.max(...busy) };
+  busy.slice(0, stages).forEach((seconds, i) => {
+    const [what, name] = t.resources[i].split(" ");
+    if (seconds > found.seconds) Object.assign(found, { seconds, name: `${WORDS[what]} ${name}` });
+  });
+  return found;
 }
 
 /** Return the end times of up to `tokens` passes from a cold start. */
@@ -84,23 +89,26 @@ function spread(found) {
 
 /** Return predicted speed and memory of `choice`, one option index per block. */
 export function predict(t, choice) {
-  const floor = floorOf(t, choice, "decode");
+  const floor = busyOf(t, choice, "decode");
   const times = floor.seconds === Infinity ? [Infinity, Infinity] : ends(t, choice, "decode", MAXIMUM_TOKENS, floor.seconds);
   const last = times.length - 1, half = Math.min(MAXIMUM_TOKENS / 2, last);
   const settled = last >= 3 && spread(times) <= TOLERANCE * floor.seconds;
   const period = settled ? times[last] - times[last - 1] : (times[last] - times[last - half]) / half;
-  const tpot = Math.max(floor.seconds, Number.isNaN(period) ? Infinity : period);
-  const first = floorOf(t, choice, "prefill").seconds;
+  const pass = Math.max(floor.seconds, Number.isNaN(period) ? Infinity : period), tpot = pass / t.accepted;
+  const first = busyOf(t, choice, "prefill").seconds;
   const ttft = first === Infinity ? Infinity : Math.max(first, ends(t, choice, "prefill", 1, first)[0]);
-  const objective = t.objective === "latency" ? tpot : ttft + Math.max(0, t.newTokens - 1) * tpot;
-  const peak = peakBytes(t, choice);
+  const objective = t.objective === "throughput" ? Math.max(floor.busiest, pass / t.inFlight) / t.accepted
+    : t.objective === "latency" ? tpot : ttft + Math.max(0, t.newTokens - 1) * tpot;
+  const { peak, pinned, penalty } = memoryOf(t, choice);
   const over = peak.map((used, d) => (used - t.caps[d] >= OVER_BYTES ? used - t.caps[d] : 0));
+  const pins = pinned.every((bytes, d) => bytes - t.pinnedCaps[d] < OVER_BYTES);
+  const good = t.budget === null || penalty - t.budget <= 1e-9 * Math.max(1, t.budget);
   return {
-    tokensPerSecond: t.batch / tpot, tpot, ttft, objective, peak, over,
-    fits: over.every((bytes) => bytes === 0),
+    tokensPerSecond: t.batch / (t.objective === "throughput" ? objective : tpot), tpot, ttft, objective, peak, over, penalty,
+    fits: over.every((bytes) => bytes === 0) && pins && good, pins, good,
     gap: t.bound > 0 ? Math.max(0, objective / t.bound - 1) : Infinity,
     copied: choice.reduce((sum, k, b) => sum + t.options[b].copied[k], 0),
-    limit: tpot > floor.seconds * 1.000001 ? "waiting for copies" : floor.name,
+    limit: pass > floor.seconds * 1.000001 ? "waiting for copies" : floor.name,
   };
 }
 

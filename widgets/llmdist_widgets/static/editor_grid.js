@@ -89,7 +89,7 @@ export class Grid {
         const flags = `${locked && what !== "none" ? " llp-locked" : ""}${focused ? " llp-focus" : ""}`
           + `${view.selection.has(b) && view.focus.device === d ? " llp-selected" : ""}${view.moving.has(b) && what !== "none" ? " llp-moving" : ""}`;
         const kind = what === "none" ? "" : ` llp-${what} llp-${row.mode[option]} llp-p${SHORT[row.precision[option]] || 16}`;
-        this.show(cell, `llp-cell${kind}${flags}`, what === "none" ? "" : row.precision[option], row.mode[option],
+        this.show(cell, `llp-cell${kind}${flags}`, what === "none" ? "" : row.precision[option], row.variant[option],
           { t, b, d, option, locked, focused, selected: view.selection.has(b) && view.focus.device === d });
         this.paintTone(cell, tones ? tones[d] : -1);
       }

@@ -52,6 +52,8 @@ export function drawFigures(part, t, p, base, measured) {
   const change = base && base.tokensPerSecond > 0 ? 100 * (p.tokensPerSecond / base.tokensPerSecond - 1) : 0;
   const against = !base ? "" : Math.abs(change) < 0.05 ? "as the plan in force" : `${change > 0 ? "+" : "−"}${Math.abs(change).toFixed(1)} % to the plan in force`;
   const over = t.devices.map((d, i) => (p.over[i] ? d.name : null)).filter(Boolean);
+  if (!p.pins) over.push("pinned memory");
+  if (!p.good) over.push("loss of quality");
   part.figures.replaceChildren(
     figure("predicted", `${rateText(p.tokensPerSecond)} tokens/s`, against, "llp-main"),
     ...(measured > 0 ? [figure("measured now", `${rateText(measured)} tokens/s`, "last 12 tokens")] : []),

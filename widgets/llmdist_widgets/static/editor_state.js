@@ -13,9 +13,10 @@ export function createState(t, choice, locked) {
 export function optionOf(row, current, want) {
   let best = -1, bestScore = -1;
   for (let k = 0; k < row.count; k++) {
-    if (Object.entries(want).some(([what, value]) => value !== null && row[what][k] !== value)) continue;
+    const has = (what, value) => row[what === "mode" && value.includes(":") ? "variant" : what][k] === value;
+    if (Object.entries(want).some(([what, value]) => value !== null && !has(what, value))) continue;
     const same = (what) => (row[what][k] === row[what][current] ? 1 : 0);
-    const score = 8 * same("precision") + 4 * same("execute") + 2 * same("home") + same("mode");
+    const score = 8 * same("precision") + 4 * same("execute") + 2 * same("home") + same("variant");
     if (score > bestScore) { best = k; bestScore = score; }
   }
   return best;
@@ -95,7 +96,7 @@ export function travel(state, name) {
   return { do: name };
 }
 
-/** Cycle the selection's precision (or mode) to the one after the focused block's, where blocks have it. */
+/** Cycle the selection's precision (or variant: mode and share) to the one after the focused block's, where blocks have it. */
 export function cycle(state, what) {
   const row = state.t.options[state.focus.block], now = state.choice[state.focus.block];
   const fixed = what === "precision" ? ["execute", "home"] : ["execute", "home", "precision"];
@@ -133,7 +134,7 @@ export function meaningOf(state, { key, shiftKey, ctrlKey, metaKey, altKey }) {
     const at = same.indexOf(state.t.executors[state.t.options[state.focus.block].execute[state.choice[state.focus.block]]]);
     return { action: "place", device: same[(at + 1) % same.length] };
   }
-  return { p: { action: "cycle", what: "precision" }, m: { action: "cycle", what: "mode" }, l: { action: "lock" },
+  return { p: { action: "cycle", what: "precision" }, m: { action: "cycle", what: "variant" }, l: { action: "lock" },
     u: { action: "travel", name: shiftKey ? "redo" : "undo" }, h: { action: "brush" }, "?": { action: "help" },
     Escape: { action: "escape" } }[letter] || null;
 }

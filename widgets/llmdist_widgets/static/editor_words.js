@@ -26,7 +26,7 @@ export function spanText(names, blocks) {
 /** Return where a block is, in words. */
 export function choiceText(t, block, option) {
   const row = t.options[block], execute = t.devices[t.executors[row.execute[option]]].name;
-  const rests = row.mode[option] === "resident" ? "resident there" : `${row.mode[option]} from ${t.devices[row.home[option]].name}`;
+  const rests = row.mode[option] === "resident" ? "resident there" : `${row.variant[option]} from ${t.devices[row.home[option]].name}`;
   return `computed on ${execute}, ${rests}, ${row.precision[option]}`;
 }
 
