@@ -10,7 +10,8 @@ import pytest
 import llmdist
 from llmdist.errors import PlanError
 from llmdist.hardware.profile import Device
-from llmdist.lessons import ants, counting_bytes, machine, one_token
+from llmdist.lessons import ants, counting_bytes, hiding, machine, one_token
+from llmdist.planner import evaluate
 
 PROMPT = "One day Anna the ant walked to the"
 
@@ -96,3 +97,26 @@ def test_the_exact_answer_comes_first() -> None:
     found = {answer.method: answer.gap for answer in ants.answers(ants.small_problem(seed=3))}
     assert min(found.values()) == 0 and found["exact, every placement"] == 0
     assert found["llmdist's colony"] < 1e-9 and found["greedy"] > 0.3
+
+
+def test_the_break_even_batch_is_checked_within_one() -> None:
+    """The batch where the two ways cross passes, also one off; far ones are told the side."""
+    made = hiding.problem()
+    batch = hiding.break_even(made).batch
+    assert batch is not None and batch > 2
+    before, after = hiding.way_seconds(made, batch - 1), hiding.way_seconds(made, batch)
+    assert before["streamed"] > before["on the CPU"] and after["streamed"] <= after["on the CPU"]
+    assert hiding.check_break_even(batch, made) and hiding.check_break_even(batch + 1, made)
+    assert "CPU is still faster" in hiding.check_break_even(1, made).words
+    assert "earlier" in hiding.check_break_even(10 * batch, made).words
+    assert not hiding.check_break_even("many", made)  # type: ignore[arg-type]
+
+
+def test_spread_copies_hide_better_than_a_run_of_them() -> None:
+    """The same number of streamed blocks costs less when spread, and two slots less than one."""
+    made = hiding.problem(slots=2)
+    spread, together = (hiding.streaming(made, 13, together) for together in (False, True))
+    assert spread.count("streamed") == together.count("streamed")
+    assert evaluate(made, spread).tpot_seconds < evaluate(made, together).tpot_seconds
+    one = hiding.problem(slots=1)
+    assert evaluate(made, together).tpot_seconds < evaluate(one, together).tpot_seconds
