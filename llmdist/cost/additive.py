@@ -55,9 +55,12 @@ class Additive:
 
     def of_counts(self, counts: Floats) -> Totals:
         """Return the sums of counts [ant, class x option]."""
-        parts = np.split(counts @ self.matrix, np.cumsum(self.widths)[:-1], axis=1)
+        used = np.flatnonzero(counts.any(0))  # few of many options occur
+        counts = counts[:, used]
+        parts = np.split(counts @ self.matrix[used], np.cumsum(self.widths)[:-1], axis=1)
         largest = np.zeros((len(counts), len(self.slot)))
-        for device, sizes in enumerate(self.slot):
+        for device, every in enumerate(self.slot):
+            sizes = every[used]
             staged = np.flatnonzero(sizes)
             if len(staged):
                 largest[:, device] = np.where(counts[:, staged] > 0, sizes[staged], 0.0).max(1)

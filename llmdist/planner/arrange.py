@@ -124,30 +124,26 @@ def arrange(
 
     `liking` [block, option] is in mean copies: how much an option is preferred there.
     """
-    ants, blocks, lanes = len(spread.phase), tables.shape[0], len(tables.executors)
-    site_of, sites, execute = _block_sites(tables, counts, order), sites_of(tables), tables.execute
+    ants, blocks = len(spread.phase), tables.shape[0]
+    site_of = _block_sites(tables, counts, order)
     share, mean = _shares(tables, counts)
-    own = np.arange(lanes)
-    share = share[spread.local]  # [ant, lane]
     debt = -spread.phase[:, None] * mean
     unit = float(mean.max(initial=0.0)) or float(tables.decode.compute.mean())
-    noise = generator.standard_normal((blocks, ants, tables.shape[1])) * (spread.noise[:, None] * unit)
     left = np.repeat(counts[None], ants, axis=0)
-    way = tables.decode.transfer + np.where(tables.forbidden, 1e6, 0.0)
-    row, previous = np.arange(ants), np.full(ants, -1)
+    way = (tables.decode.transfer + np.where(tables.forbidden, 1e6, 0.0)) if len(mean) > 1 else None
+    row, previous = np.arange(ants), np.zeros(ants, np.int64)
     choices = np.zeros((ants, blocks), np.int64)
+    steps: dict[tuple[int, int], tuple[Choices, Choices, Floats]] = {}
     for b in range(blocks):
-        c = tables.classes[b]
-        options = np.flatnonzero((counts[c] > 0) & (sites[execute[b]] == site_of[b]))
-        lane = execute[b, options]
-        compute, copy = tables.decode.compute[b, options], tables.decode.copy[b, options]
-        passes = np.where(spread.local[:, None, None] == 1, lane[:, None] == own, (sites[lane] == site_of[b])[:, None])
-        passes = passes & (sites == site_of[b])
-        change = (lane[:, None] == own) * copy[:, None] - share[:, None, :] * passes * compute[:, None]
+        c, site = int(tables.classes[b]), int(site_of[b])
+        if (c, site) not in steps:
+            steps[c, site] = _steps(tables, counts, b, site, share[spread.local], spread)
+        options, lane, change = steps[c, site]
         after = debt[:, None, :] + change
         if len(options) > 1:
-            score = np.abs(after).sum(2) + noise[b][:, options]
-            if b:
+            score = np.abs(after).sum(2)
+            score += generator.standard_normal(score.shape) * (spread.noise[:, None] * unit)
+            if b and way is not None:
                 score += spread.price[:, None] * way[previous[:, None], lane]
             if liking is not None:
                 score -= unit * liking[b, options]
@@ -158,5 +154,18 @@ def arrange(
         debt = after[row, picked]
         left[row, c, choice] -= 1
         choices[:, b] = choice
-        previous = execute[b, choice]
+        previous = lane[picked]
     return choices
+
+
+def _steps(
+    tables: CostTables, counts: Choices, block: int, site: int, share: Floats, spread: Spread
+) -> tuple[Choices, Choices, Floats]:
+    """Return the options of a class on a machine, their exec devices, and how they change the lanes' debts."""
+    sites, execute = sites_of(tables), tables.execute[block]
+    options = np.flatnonzero((counts[tables.classes[block]] > 0) & (sites[execute] == site))
+    lane = execute[options]
+    own = lane[:, None] == np.arange(len(sites))
+    passes = np.where(spread.local[:, None, None] == 1, own, (sites == site)[None, None])
+    compute, copy = tables.decode.compute[block, options], tables.decode.copy[block, options]
+    return options, lane, own * copy[:, None] - share[:, None, :] * passes * compute[:, None]

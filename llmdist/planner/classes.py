@@ -42,14 +42,18 @@ class BlockClasses:
 
     def __init__(self, problem: PlanningProblem) -> None:
         self.problem = problem
-        options = [problem.options(block) for block in problem.blocks] if problem.locks else []
         by_kind: dict[str, tuple[Assignment, ...]] = {}
         known: dict[object, int] = {}
         self.blocks: list[Block] = []
         self.options: list[tuple[Assignment, ...]] = []
         classes = []
-        for b, block in enumerate(problem.blocks):
-            choices = options[b] if options else by_kind.setdefault(block.kind, problem.options(block))
+        for block in problem.blocks:
+            if block.name in problem.locks:
+                choices = problem.options(block)
+            else:
+                if block.kind not in by_kind:
+                    by_kind[block.kind] = problem.options(block)
+                choices = by_kind[block.kind]
             key = (replace(block, name=""), choices, str(problem.block_penalties.get(block.name)))
             if key not in known:
                 known[key] = len(self.blocks)

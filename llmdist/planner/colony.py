@@ -19,6 +19,8 @@ from .tables import Choices, CostTables, Floats
 
 __all__ = ["Colony"]
 
+MOST_SETTLED = 32
+
 
 class Colony:
     """The state of one search: trails, current and best plan, evaluations so far."""
@@ -144,18 +146,18 @@ class Colony:
 
     def settle(self) -> None:
         """Make streamed blocks resident where that costs no time and fits: copies that win nothing go."""
-        copies = self.tables.decode.copy
-        for block in np.argsort(-copies[np.arange(len(self.best)), self.best], kind="stable"):
-            same = self.tables.execute[block] == self.tables.execute[block, self.best[block]]
-            cheaper = self.tables.valid[block] & same & (copies[block] < copies[block, self.best[block]])
-            options = np.flatnonzero(cheaper)
-            candidates = np.repeat(self.best[None], len(options), axis=0)
-            candidates[:, block] = options
-            candidates = candidates[Batch(self.tables, candidates).over == 0] if len(options) else candidates
+        blocks = np.arange(len(self.best))
+        for _ in range(MOST_SETTLED):
+            resident = self.neighbourhood.resident[self.tables.classes, self.best]
+            copied = blocks[(resident >= 0) & (self.tables.decode.copy[blocks, self.best] > 0)]
+            candidates = np.repeat(self.best[None], len(copied), axis=0)
+            candidates[np.arange(len(copied)), copied] = resident[copied]
+            candidates = candidates[Batch(self.tables, candidates).over == 0] if len(copied) else candidates
             if not len(candidates):
-                continue
+                return
             values = Batch(self.tables, candidates).objective
             self.evaluations += len(candidates)
             winner = int(values.argmin())
-            if values[winner] <= self.best_value * (1 + 1e-9):
-                self.best, self.best_value = candidates[winner], min(float(values[winner]), self.best_value)
+            if values[winner] > self.best_value * (1 + 1e-9):
+                return
+            self.best, self.best_value = candidates[winner], min(float(values[winner]), self.best_value)

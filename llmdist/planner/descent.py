@@ -7,6 +7,7 @@ changes every sum by a known row, so all moves, and all pairs of promising moves
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
 from .arrange import sites_of
 from .tables import Choices, CostTables, Floats
@@ -14,6 +15,7 @@ from .tables import Choices, CostTables, Floats
 __all__ = ["descend"]
 
 PAIRED = 48
+WIDE = 300  # moves per amount above which fewer amounts are tried
 AMOUNTS = (1, 2, 4, 8, 16)
 PRESSURE = 1e3  # objective lost per share of the weights that is over the caps: fitting comes first
 
@@ -69,17 +71,16 @@ class _Sums:
         return np.asarray(np.maximum(chain, busy[:, : -len(self.tables.executors)].max(1, initial=0.0)))
 
 
-def _moves(tables: CostTables, counts: Floats) -> tuple[Choices, Choices, Choices]:
-    """Return (row of the option left, row of the option taken, blocks) of every move."""
+def _moves(tables: CostTables, counts: Floats, useful: NDArray[np.bool_]) -> tuple[Choices, Choices, Choices]:
+    """Return (row of the option left, row of the option taken, blocks) of every move to a useful option."""
     width = tables.shape[1]
-    first = np.unique(tables.classes, return_index=True)[1]
-    valid = tables.valid[first]
+    wide = float((counts > 0).sum() * useful.sum() / len(useful)) > WIDE
     source, target, many = [], [], []
     for row in np.flatnonzero(counts > 0):
         c = row // width
-        options = c * width + np.flatnonzero(valid[c])
+        options = c * width + np.flatnonzero(useful[c])
         options = options[options != row]
-        amounts = sorted({int(min(a, counts[row])) for a in (*AMOUNTS, counts[row])})
+        amounts = sorted({int(min(a, counts[row])) for a in (*(AMOUNTS[::2] if wide else AMOUNTS), counts[row])})
         for amount in amounts:
             source.append(np.full(len(options), row))
             target.append(options)
@@ -104,10 +105,13 @@ def _largest(tables: CostTables, counts: Floats, source: Choices, target: Choice
     return found
 
 
-def descend(tables: CostTables, counts: Choices, slack: float = 0.0, steps: int = 60) -> Choices:
+def descend(
+    tables: CostTables, counts: Choices, useful: NDArray[np.bool_], slack: float = 0.0, steps: int = 60
+) -> Choices:
     """Return counts [class, option] that fit if that can be reached, and that no single or paired move improves.
 
-    `slack` makes copies dearer by that share: no event graph keeps a lane busy all the time.
+    `useful` [class, option] are the options that may be taken. `slack` makes copies dearer by that share: no
+    event graph keeps a lane busy all the time.
     """
     prices = _Sums(tables, slack)
     current = counts.astype(np.float64).ravel()
@@ -115,7 +119,7 @@ def descend(tables: CostTables, counts: Choices, slack: float = 0.0, steps: int 
     sums = current @ prices.matrix
     value = float(prices.score(sums[None], _largest(tables, current, none, none, none))[0])
     for _ in range(steps):
-        source, target, many = _moves(tables, current)
+        source, target, many = _moves(tables, current, useful)
         if not len(source):
             break
         change = (prices.matrix[target] - prices.matrix[source]) * many[:, None]

@@ -25,6 +25,7 @@ CLOSE = 1e-6
 KICKS = 0.6  # share of macro ants that start from a known plan
 WHOLE = 0.2  # share of the others that ask for whole counts by branch and bound
 MOST_PLANS = 64
+MOST_OPTIONS = 32  # per class: the descent takes the likeliest only
 
 
 class MacroAnts:
@@ -36,6 +37,8 @@ class MacroAnts:
         first = np.unique(tables.classes, return_index=True)[1]
         likely = visibility[first] + np.where(tables.valid[first], 0.02, 0.0)
         self.likely = (likely / likely.sum(1, keepdims=True)).cumsum(1)
+        order = np.argsort(np.argsort(-np.where(tables.valid[first], likely, -1.0), axis=1, kind="stable"), axis=1)
+        self.useful = tables.valid[first] & (order < MOST_OPTIONS)
         self.movable = tables.valid[first].sum(1) > 1
         self.tables, self.relaxation = tables, relaxation
         self.devices = list(dict.fromkeys(macro.device for macro in relaxation.macros))
@@ -50,7 +53,7 @@ class MacroAnts:
         """Make counts whole, repair and improve them, and return them if the plan is new."""
         if counts is None:
             return []
-        whole = descend(self.tables, rounded(self.tables, counts), slack)
+        whole = descend(self.tables, rounded(self.tables, counts), self.useful, slack)
         key = whole.tobytes()
         if key in self.plans:
             return []

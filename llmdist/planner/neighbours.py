@@ -7,7 +7,7 @@ re-space the streamed blocks. Moves and siblings change sums; two or three steps
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,14 +24,17 @@ LONGEST = 12
 class Neighbourhood:
     """What is known in advance of a problem: members of classes, siblings of options, likely options.
 
-    `siblings` [block-class, option, j] are options that differ in one field (-1: none); `likely` is the
-    cumulative probability of each option per class; `weights` say how often each kind is drawn.
+    `members` [class, rank] are blocks; `siblings` [class, option, j] are options that differ in one field (-1:
+    none), `resident` [class, option] the option with the weights at hand; `likely` is the cumulative probability of
+    each option per class; `weights` say how often each kind is drawn.
     """
 
     tables: CostTables
-    members: tuple[Choices, ...]
+    members: Choices
+    sizes: Choices
     rank: Choices
     siblings: Choices
+    resident: Choices
     likely: Floats
     weights: Floats
 
@@ -39,14 +42,16 @@ class Neighbourhood:
     def of(cls, tables: CostTables, visibility: Floats, kinds: Mapping[str, float]) -> Neighbourhood:
         """Return the neighbourhood; `visibility` [block, option] makes options likely, `kinds` weigh the steps."""
         count = int(tables.classes.max()) + 1
-        members = tuple(np.flatnonzero(tables.classes == c) for c in range(count))
-        rank = np.zeros(tables.shape[0], np.int64)
-        for blocks in members:
+        sizes = np.bincount(tables.classes)
+        members, rank = np.zeros((count, int(sizes.max())), np.int64), np.zeros(tables.shape[0], np.int64)
+        for c in range(count):
+            blocks = np.flatnonzero(tables.classes == c)
+            members[c, : len(blocks)] = blocks
             rank[blocks] = np.arange(len(blocks))
-        first = [int(blocks[0]) for blocks in members]
+        first = members[:, 0].tolist()
         likely = visibility[first] + np.where(tables.valid[first], 0.02, 0.0)
         weights = np.array([kinds.get(kind, 0.0) for kind in KINDS])
-        return cls(tables, members, rank, _siblings(tables, first),
+        return cls(tables, members, sizes, rank, _siblings(tables, first), _resident(tables, first),
                    (likely / likely.sum(1, keepdims=True)).cumsum(1), weights / weights.sum())  # fmt: skip
 
     def around(self, choice: Choices, count: int, generator: np.random.Generator, steps: Floats) -> Choices:
@@ -78,10 +83,8 @@ class Neighbourhood:
         around[rows, blocks] = np.where(found >= 0, found, around[rows, blocks])
 
     def _swap(self, around: Choices, rows: Choices, first: Choices, offset: Choices) -> None:
-        second = first.copy()
-        for i, block in enumerate(first):
-            same = self.members[self.tables.classes[block]]
-            second[i] = same[(self.rank[block] + offset[i]) % len(same)]
+        of = self.tables.classes[first]
+        second = self.members[of, (self.rank[first] + offset) % self.sizes[of]]
         left, right = around[rows, first], around[rows, second]
         around[rows, first], around[rows, second] = right, left
 
@@ -95,14 +98,18 @@ class Neighbourhood:
 
     def _window(self, around: Choices, rows: Choices, generator: np.random.Generator) -> None:
         """Shift a run by one, or shuffle it, within one class."""
-        for row, block, shuffle in zip(
-            rows, self._blocks(len(rows), generator), generator.random(len(rows)) < 0.5, strict=True
-        ):
-            same = self.members[self.tables.classes[block]]
-            start = self.rank[block]
-            window = same[start : start + int(generator.integers(2, LONGEST + 1))]
-            values = around[row, window]
-            around[row, window] = generator.permutation(values) if shuffle else np.roll(values, 1)
+        blocks = self._blocks(len(rows), generator)
+        of, place = self.tables.classes[blocks][:, None], np.arange(LONGEST)[None]
+        rest = self.sizes[of[:, 0]] - self.rank[blocks]
+        length = np.minimum(generator.integers(2, LONGEST + 1, size=len(rows)), rest)
+        inside = place < length[:, None]
+        window = self.members[of, np.minimum(self.rank[blocks][:, None] + place, self.sizes[of] - 1)]
+        shuffled = generator.random((len(rows), LONGEST))
+        shifted = (place + 1.0) % length[:, None] / LONGEST
+        keys = np.where(generator.random((len(rows), 1)) < 0.5, shuffled, shifted)
+        order = np.argsort(np.where(inside, keys, 2.0 + place), axis=1, kind="stable")
+        values = np.take_along_axis(around[rows[:, None], window], order, axis=1)
+        around[np.broadcast_to(rows[:, None], inside.shape)[inside], window[inside]] = values[inside]
 
 
 def _siblings(tables: CostTables, first: list[int]) -> Choices:
@@ -118,4 +125,14 @@ def _siblings(tables: CostTables, first: list[int]) -> Choices:
     for c, rows in enumerate(found):
         for k, row in enumerate(rows):
             table[c, k, : len(row)] = row
+    return table
+
+
+def _resident(tables: CostTables, first: list[int]) -> Choices:
+    """Return, per class and option, the option that differs only in keeping the weights at hand (-1: none)."""
+    table = np.full((len(first), tables.shape[1]), -1, np.int64)
+    for c, block in enumerate(first):
+        index = {option: k for k, option in enumerate(tables.options[block])}
+        for option, k in index.items():
+            table[c, k] = index.get(replace(option, home_device=option.exec_device, on_demand=False), -1)
     return table

@@ -31,6 +31,7 @@ __all__ = ["evaluate", "search", "solve", "violations"]
 
 OPTIMAL_GAP = 1e-4
 FIRST_NODES = 300
+MOST_BUSY = 8.0
 
 
 def _structure_violations(problem: PlanningProblem, placement: Placement) -> list[str]:
@@ -130,7 +131,7 @@ def search(
     InfeasibleError : no placement fits. PlanError : a lock cannot be kept.
     """
     stop = stop or MaxSeconds(2.0)
-    started = clock()
+    started, wall = clock(), time.monotonic()
     tables = cost_tables(problem)
     yield PlanStarted(
         tuple(block.name for block in problem.blocks),
@@ -153,13 +154,20 @@ def search(
         colony.try_plan(counts)
     history: list[HistoryRow] = []
 
+    def patience(share: float) -> float | None:
+        """Return the solver's time limit: it counts wall-clock seconds, more of which pass on a busy machine."""
+        if stop.seconds is None:
+            return None
+        busy = (time.monotonic() - wall) / max(clock() - started, 1e-3)
+        return share * stop.seconds * min(max(busy, 1.0), MOST_BUSY)
+
     def finished() -> IterationFinished:
         event = _iteration(colony, len(history), clock() - started, bound)
         history.append(HistoryRow(event.iteration, event.elapsed_seconds, event.best, event.mean, event.entropy))
         return event
 
     yield finished()
-    whole = relaxation.integer(None if stop.seconds is None else 0.25 * stop.seconds, nodes=FIRST_NODES, gap=1e-4)
+    whole = relaxation.integer(patience(0.25), nodes=FIRST_NODES, gap=1e-4)
     if whole.infeasible:
         raise _infeasible(tables, _least(relaxation, seeds[0]))
     bound = max(bound, whole.bound)
@@ -167,7 +175,7 @@ def search(
         colony.try_plan(counts)
     reason = None
     while reason is None:
-        colony.iterate(None if stop.seconds is None else 0.05 * stop.seconds)
+        colony.iterate(patience(0.05))
         bound = max(bound, macro.bound(colony.best_value))
         event = finished()
         yield event

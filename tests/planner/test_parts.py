@@ -1,0 +1,106 @@
+"""The colony's parts one by one: arrangement, descent, trail, macro certificates, neighbours."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from planner_problems import random_problem, rich_problem
+
+from llmdist.bench._planner_suite import suite_problem
+from llmdist.cost.vectorised import Batch
+from llmdist.errors import PlanError
+from llmdist.planner import Assignment, ColonyParameters
+from llmdist.planner.arrange import Spread, arrange, counts_of, site_orders
+from llmdist.planner.baselines import random_choices
+from llmdist.planner.bound import Relaxation
+from llmdist.planner.descent import descend
+from llmdist.planner.neighbours import KINDS, Neighbourhood
+from llmdist.planner.pheromone import Trail
+from llmdist.planner.tables import cost_tables
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_an_arrangement_keeps_the_counts(seed: int) -> None:
+    """Whatever the order, price, phase and noise: each class takes each option as often as was planned."""
+    tables = cost_tables(rich_problem(seed))
+    generator = np.random.default_rng(seed)
+    counts = counts_of(tables, random_choices(tables, 1, generator)[0])
+    for order in site_orders(tables, counts):
+        for choice in arrange(tables, counts, order, Spread.drawn(6, generator), generator):
+            assert (counts_of(tables, choice) == counts).all()
+
+
+def test_spread_streams_beat_a_run_of_streams() -> None:
+    """A 7B model with one slot: the same counts cost much less when the copies hide behind residents."""
+    tables = cost_tables(suite_problem("llama-2-7b", "rtx3060", modes=("resident", "streamed"), slots=1))
+    resident, streamed = Assignment("cuda:0", "cuda:0", "bf16"), Assignment("cuda:0", "cpu", "bf16")
+    mlps = [b for b, block in enumerate(tables.problem.blocks) if block.kind == "mlp"]
+    run = np.array([row.index(streamed if b in mlps[-2:] else resident) for b, row in enumerate(tables.options)])
+    generator = np.random.default_rng(0)
+    counts = counts_of(tables, run)
+    spread = arrange(tables, counts, site_orders(tables, counts)[0], Spread.drawn(8, generator), generator)
+    assert Batch(tables, spread).objective.min() < 0.95 * Batch(tables, run[None]).objective[0]
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_the_descent_repairs_and_improves_a_plan(seed: int) -> None:
+    """From a random plan of a 7B model on a small card: it fits, and no step makes the additive cost worse."""
+    problem = suite_problem("llama-2-7b", "laptop8g")
+    tables = cost_tables(problem)
+    generator = np.random.default_rng(seed)
+    start = counts_of(tables, random_choices(tables, 1, generator)[0])
+    useful = tables.valid[np.unique(tables.classes, return_index=True)[1]]
+    counts = descend(tables, start, useful)
+    assert (counts.sum(1) == start.sum(1)).all() and (counts >= 0).all()
+    choice = arrange(tables, counts, site_orders(tables, counts)[0], Spread.drawn(2, generator), generator)
+    assert (Batch(tables, choice).over == 0).all()
+    again = arrange(tables, descend(tables, counts, useful), (0,), Spread.drawn(2, generator), generator)
+    assert Batch(tables, again).floor.min() <= Batch(tables, choice).floor.min() * 1.01
+
+
+def test_swaps_shifts_and_shuffles_keep_every_sum() -> None:
+    """They stay within one class, so counts do not change; moves and siblings change them."""
+    tables = cost_tables(rich_problem(5, 6))
+    choice = random_choices(tables, 1, np.random.default_rng(1))[0]
+    visibility = tables.valid.astype(float)
+    for kind in KINDS:
+        around = Neighbourhood.of(tables, visibility, {kind: 1.0}).around(
+            choice, 64, np.random.default_rng(2), np.array([1.0])
+        )
+        kept = [bool((counts_of(tables, other) == counts_of(tables, choice)).all()) for other in around]
+        assert (around != choice).any()
+        assert all(kept) == (kind in ("near", "far", "window"))
+        assert all(tables.valid[np.arange(len(other)), other].all() for other in around)
+
+
+def test_the_trail_keeps_its_limits_and_converges_to_what_is_deposited() -> None:
+    """Values stay in low .. 1 - low, entropy falls, the convergence factor rises to 1."""
+    trail = Trail(np.ones((6, 4), dtype=bool), 0.2, 0.01, True)
+    entropy, factor = trail.entropy, trail.convergence
+    for _ in range(200):
+        trail.deposit([(1.0, np.zeros(6, dtype=np.int64))])
+    assert trail.values.min() >= 0.01 and trail.values.max() <= 0.99
+    assert trail.entropy < 0.2 < entropy and trail.convergence > 0.95 > factor
+    assert trail.shares[:, 0] == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_barring_macro_choices_only_raises_the_bound(seed: int) -> None:
+    """The bound under one macro choice of a device is at least the bound without such a limit."""
+    relaxation = Relaxation(cost_tables(random_problem(seed, blocks=6)))
+    free = relaxation.linear().bound
+    bounds = []
+    for index, macro in enumerate(relaxation.macros):
+        others = np.array([i == index or m.device != macro.device for i, m in enumerate(relaxation.macros)])
+        bounds.append(relaxation.linear(others).bound)
+    assert all(bound >= free * (1 - 1e-6) for bound in bounds)
+
+
+def test_wrong_parameters_are_refused() -> None:
+    """Counts, shares and steps are checked when they are made."""
+    wrongs = ({"ants": 0}, {"evaporation": 0.0}, {"steps": (0.5, 0.1)}, {"threshold": -1.0}, {"focused_share": 2.0})
+    for wrong in wrongs:
+        with pytest.raises(PlanError):
+            replace(ColonyParameters(), **wrong)
