@@ -12,10 +12,10 @@ from typing import Any
 
 from . import planner
 from .errors import LlmdistError
-from .planner import Assignment, Placement, PlanResult
+from .planner import Assignment, Placement, PlanResult, plan_for
 from .session import Session, load
 
-__all__ = ["Assignment", "LlmdistError", "Placement", "PlanResult", "Session", "load", "planner"]
+__all__ = ["Assignment", "LlmdistError", "Placement", "PlanResult", "Session", "load", "plan_for", "planner"]
 __version__ = "0.1.0"
 
 

@@ -2,10 +2,12 @@
 
 from .params import ColonyParameters
 from .placement import Assignment, Placement
+from .plan_for import plan_for
 from .problem import PlanningProblem, Workload
 from .result import HistoryRow, PlanResult, Prediction
 from .solve import evaluate, search, solve, violations
 from .stop import AnyOf, GapReached, MaxIterations, MaxSeconds, NoImprovement
+from .what_if import WhatIf
 
 __all__ = [
     "AnyOf",
@@ -20,8 +22,10 @@ __all__ = [
     "PlanResult",
     "PlanningProblem",
     "Prediction",
+    "WhatIf",
     "Workload",
     "evaluate",
+    "plan_for",
     "search",
     "solve",
     "violations",

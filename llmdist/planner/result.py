@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..errors import PlanError
 from ..units import format_bytes, format_seconds
-from .placement import Placement
+from .placement import Assignment, Placement
 from .problem import PlanningProblem
+
+if TYPE_CHECKING:
+    from .what_if import WhatIf
 
 __all__ = ["HistoryRow", "PlanResult", "Prediction"]
 
@@ -46,7 +49,10 @@ class HistoryRow:
 
 @dataclass(frozen=True, slots=True)
 class PlanResult:
-    """A plan. `objective_seconds` and `bound_seconds` are in the objective's unit of seconds."""
+    """A plan. `objective_seconds` and `bound_seconds` are in the objective's unit of seconds.
+
+    `simulated` says that no real device stood behind a number; `machine` names a known machine planned for.
+    """
 
     problem: PlanningProblem
     placement: Placement
@@ -61,6 +67,7 @@ class PlanResult:
     history: tuple[HistoryRow, ...] = ()
     trail: tuple[tuple[float, ...], ...] = ()
     simulated: bool = False
+    machine: str = ""
 
     @property
     def gap(self) -> float:
@@ -77,9 +84,32 @@ class PlanResult:
         """Whether the gap is below 0.01 %."""
         return self.gap < 1e-4
 
+    @property
+    def provenance(self) -> str:
+        """Return ``(simulated: rtx4090)`` for a machine that is not there, or nothing."""
+        return f"(simulated{': ' + self.machine if self.machine else ''})" if self.simulated else ""
+
+    def what_if(self, moves: Mapping[str, Assignment | str | Sequence[str]]) -> WhatIf:
+        """Return what the plan would become with some blocks moved: block name -> assignment or its words."""
+        from .what_if import what_if
+
+        return what_if(self, moves)
+
+    def why(self, block: str) -> str:
+        """Return in one sentence why `block` is where it is, and what the best change of it would cost."""
+        from .why import why
+
+        return why(self, block)
+
+    def bottleneck(self) -> str:
+        """Return in one sentence which link, memory or device limits the time per token."""
+        from .bottleneck import bottleneck
+
+        return bottleneck(self)
+
     def summary(self) -> str:
         """Return the plan in a few lines of text."""
-        prediction = self.prediction
+        prediction, note = self.prediction, f" {self.provenance}" if self.simulated else ""
         quality = "proven optimal" if self.proven_optimal else f"at most {self.gap:.1%} from the best possible"
         memory = ", ".join(
             f"{name} {format_bytes(used)} of {format_bytes(self.problem.cap(name))}"
@@ -88,12 +118,12 @@ class PlanResult:
         return "\n".join(
             [
                 f"{self.placement.count('resident')} blocks resident, {self.placement.count('streamed')} streamed"
-                + (" (simulated machine)" if self.simulated else ""),
+                + note,
                 self.placement.in_words(),
-                f"predicted {prediction.tokens_per_second:.1f} tokens/s "
+                f"predicted{note} {prediction.tokens_per_second:.1f} tokens/s "
                 f"({format_seconds(prediction.tpot_seconds)} per token, first after "
                 f"{format_seconds(prediction.ttft_seconds)}); {quality}",
-                f"memory {memory}; {format_bytes(prediction.bytes_per_token)} copied per token",
+                f"memory{note} {memory}; {format_bytes(prediction.bytes_per_token)} copied per token",
             ]
         )
 

@@ -63,6 +63,9 @@ def _plan() -> MagicParser:
     parser.add_argument("--objective", choices=("latency", "finish"), default="latency")
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="seed of the search (0)")
     parser.add_argument("--seconds", type=float, default=2.0, metavar="X", help="search time (2)")
+    parser.add_argument("--machine", metavar="NAME", help="simulate a known machine, such as rtx4090; applies nothing")
+    parser.add_argument("--model-shape", metavar="NAME",
+                        help="simulate a known model, such as llama-2-13b; needs no model loaded")  # fmt: skip
     _common(parser, "the PlanResult")
     return parser
 

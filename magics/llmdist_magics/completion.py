@@ -1,4 +1,4 @@
-"""Tab completion: the options of each magic, and ``demo`` for `%llm_load`."""
+"""Tab completion: the options of each magic, ``demo`` for `%llm_load`, known machines and models for `%llm_plan`."""
 
 from __future__ import annotations
 
@@ -7,20 +7,27 @@ from typing import Any
 
 from IPython.core.interactiveshell import InteractiveShell
 
+from llmdist.hardware.catalog import machines
+from llmdist.model.shapes import shapes
+
 from .arguments import PARSERS, options_of
 from .place import place_words
 
 __all__ = ["install", "remove"]
 
+_VALUES = {"--machine": machines, "--model-shape": shapes}
+
 
 def _completer(name: str, session_of: Callable[[], Any]) -> Callable[[Any, Any], list[str]]:
     def complete(_: Any, event: Any) -> list[str]:
         words = options_of(name)
-        if name == "llm_place":
-            before = event.line[: -len(event.symbol)] if event.symbol else event.line
-            typed = [word for word in before.split()[1:] if not word.startswith("-")]
+        before = event.line[: len(event.line) - len(event.symbol)].split()
+        if before and before[-1] in _VALUES:
+            words = list(_VALUES[before[-1]]())
+        elif name == "llm_place":
+            typed = [word for word in before[1:] if not word.startswith("-")]
             words = [*place_words(session_of(), typed), *words]
-        if name == "llm_load":
+        elif name == "llm_load":
             words = ["demo", *words]
         return [word for word in words if word.startswith(event.symbol)]
 

@@ -1,9 +1,12 @@
-"""`%llm_plan`: search a placement, show it moving in a notebook, print it in a terminal."""
+"""`%llm_plan`: search a placement, show it moving in a notebook, print it in a terminal; or simulate one."""
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
+from llmdist.hardware import hardware_profile
+from llmdist.planner import plan_for
 from llmdist.planner.result import PlanResult
 from llmdist.units import parse_size
 from llmdist_widgets.live import LivePlan, in_notebook
@@ -17,7 +20,8 @@ __all__ = ["plan"]
 def plan(state: SessionState, line: str) -> PlanResult | None:
     """Plan with the options in `line`; return the result with -o."""
     options = parse("llm_plan", line)
-    session = state.require()
+    simulated = bool(options.machine or options.model_shape)
+    session = state.session if options.model_shape else state.require()
     with user_errors():
         arguments: dict[str, Any] = {
             "vram": parse_size(options.vram) if options.vram else None,
@@ -28,7 +32,8 @@ def plan(state: SessionState, line: str) -> PlanResult | None:
             arguments[name] = getattr(options, name)
         view = LivePlan() if in_notebook() and not options.quiet else None
         try:
-            result: PlanResult = session.plan(**arguments, on_event=view)
+            search = partial(_simulate, session, options) if simulated else session.plan
+            result: PlanResult = search(**arguments, on_event=view)
         except BaseException:
             if view:
                 view.finish("<i>No plan was made.</i>", "No plan was made.")
@@ -37,4 +42,12 @@ def plan(state: SessionState, line: str) -> PlanResult | None:
         view.done(result)
     elif not options.quiet:
         print(result.summary())
+        print(result.bottleneck())
     return result if options.output else None
+
+
+def _simulate(session: Any, options: Any, **arguments: Any) -> PlanResult:
+    """Plan for a machine or model that is not there; nothing is put in force."""
+    model = options.model_shape or session.profile
+    machine = options.machine or (session.hardware if session else hardware_profile())
+    return plan_for(model, machine, **arguments)

@@ -75,6 +75,26 @@ def test_options_complete(shell):
     assert "demo" in shell.complete("de", "%llm_load de")[1]
 
 
+def test_known_machines_and_models_complete_after_their_options(shell):
+    """Tab after --machine and --model-shape names what can be chosen."""
+    assert shell.complete("rtx4", "%llm_plan --machine rtx4")[1] == ["rtx4090"]
+    assert "llama-2-13b" in shell.complete("", "%llm_plan --seconds 1 --model-shape ")[1]
+
+
+def test_a_plan_for_a_machine_one_does_not_own_needs_no_model(shell):
+    """It prints numbers that say simulated, returns the plan, and leaves no session behind."""
+    with capture_output() as shown:
+        plan = shell.run_line_magic("llm_plan", "--machine rtx4090 --model-shape llama-2-7b --seconds 0.5 -o")
+    assert plan.simulated and plan.machine == "rtx4090"
+    numbers = [line for line in shown.stdout.splitlines() if "token" in line]
+    assert numbers and all("simulated" in line for line in numbers)
+    assert "llm" not in shell.user_ns
+    with pytest.raises(UsageError, match=r"abacus.*rtx4090"):
+        shell.run_line_magic("llm_plan", "--machine abacus --model-shape llama-2-7b")
+    with pytest.raises(UsageError, match="%llm_load"):
+        shell.run_line_magic("llm_plan", "--machine rtx4090")
+
+
 @pytest.mark.parametrize(
     "line, prompt",
     [

@@ -110,7 +110,7 @@ def placement_svg(plan: PlanResult) -> str:
     high, top = 34, 62
     under = top + high * len(devices)
     canvas = Canvas(under + 84 + 30 * len(plan.prediction.peak_bytes), "Placement of the blocks")
-    canvas.text(16, 24, "Placement", "ink b")
+    canvas.text(16, 24, f"Placement {plan.provenance}".strip(), "ink b")
     resident, streamed = plan.placement.count("resident"), plan.placement.count("streamed")
     entries = [
         (RESIDENT, f"resident ({resident})"),
@@ -178,10 +178,10 @@ def memory_bars(canvas: Canvas, y: float, used: Mapping[str, int], caps: Mapping
         y += 30
 
 
-def convergence_svg(history: Sequence[HistoryRow | IterationFinished], bound: float) -> str:
-    """Return objective over iterations: best, the ants' mean, and the lower bound (ms)."""
+def convergence_svg(history: Sequence[HistoryRow | IterationFinished], bound: float, note: str = "") -> str:
+    """Return objective over iterations: best, the ants' mean, and the lower bound (ms); `note` joins the title."""
     canvas = Canvas(270, "Convergence of the search")
-    canvas.text(16, 24, "Convergence: predicted milliseconds over iterations", "ink b")
+    canvas.text(16, 24, f"Convergence: predicted milliseconds over iterations {note}".strip(), "ink b")
     top, under, right = 52, 222, RIGHT - 120
     finite = [row for row in history if math.isfinite(row.best)]
     if not finite:
@@ -245,21 +245,21 @@ def plan_html(plan: PlanResult, events: Sequence[Event]) -> str:
     finished = [event for event in events if isinstance(event, PlanFinished)]
     reason = f" ({finished[-1].reason})" if finished else ""
     facts = (
-        f"<b>{p.tokens_per_second:.3g} tokens/s predicted</b>, {quality}. "
+        f"<b>{p.tokens_per_second:.3g} tokens/s predicted {escape(plan.provenance)}</b>, {quality}. "
         f"First token after {format_seconds(p.ttft_seconds)}, then {format_seconds(p.tpot_seconds)} each; "
         f"{format_bytes(p.bytes_per_token)} copied per token."
     )
     search = (
         f"{escape(plan.method)}, seed {plan.seed}: {plan.iterations} iterations, {plan.evaluations} "
         f"evaluations in {format_seconds(plan.elapsed_seconds)}{escape(reason)}."
-        + (" The machine is simulated." if plan.simulated else "")
+        + (" Every number is simulated: no such device was measured." if plan.simulated else "")
     )
     parts = [image(placement_svg(plan), plan.placement.in_words())]
     iterations = [event for event in events if isinstance(event, IterationFinished)]
     started = [event for event in events if isinstance(event, PlanStarted)]
     history: Sequence[HistoryRow | IterationFinished] = plan.history or iterations
     if history:
-        parts.append(image(convergence_svg(history, plan.bound_seconds), f"Convergence. {search}"))
+        parts.append(image(convergence_svg(history, plan.bound_seconds, plan.provenance), f"Convergence. {search}"))
     if started and iterations:
         words = "Pheromone per block and option at the end of the search."
         parts.append(image(pheromone_svg(started[-1], iterations[-1]), words))

@@ -1,0 +1,99 @@
+"""What limits a plan's speed, in one sentence: a link, a processor, its memory, or waits between them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from ..cost.timing import compute_seconds, decode_step, transfer_seconds
+from ..units import format_bytes, format_rate, format_seconds
+from .result import PlanResult
+
+__all__ = ["bottleneck", "busy_seconds"]
+
+_LIMITS = 0.9  # what is busy for this share of a token's time limits it
+
+
+def busy_seconds(plan: PlanResult) -> dict[str, float]:
+    """Return per resource the seconds of one token that it is in use: devices, links ``home>exec``, activations."""
+    busy: dict[str, float] = {}
+    step = decode_step(plan.problem)
+    previous = plan.placement.assignments[0].exec_device
+    rows = zip(plan.placement.assignments, plan.prediction.block_seconds, plan.prediction.copy_seconds, strict=True)
+    for choice, compute, copy in rows:
+        busy[choice.exec_device] = busy.get(choice.exec_device, 0.0) + compute
+        if copy:
+            link = f"{choice.home_device}>{choice.exec_device}"
+            busy[link] = busy.get(link, 0.0) + copy
+        if choice.exec_device != previous:
+            passed = transfer_seconds(plan.problem, previous, choice.exec_device, step)
+            busy["activations"] = busy.get("activations", 0.0) + passed
+            previous = choice.exec_device
+    return busy
+
+
+def bottleneck(plan: PlanResult) -> str:
+    """Return which link, memory or device limits the time per token, with numbers."""
+    busy = busy_seconds(plan)
+    pass_seconds = plan.prediction.tpot_seconds * getattr(plan.problem.workload, "accepted", 1.0)
+    where = " on the simulated machine" if plan.simulated else ""
+    total = f"{format_seconds(pass_seconds)} per token{where}"
+    name, longest = max(busy.items(), key=lambda item: item[1])
+    if longest < _LIMITS * pass_seconds and len(busy) > 1:
+        return _waits(busy, total)
+    if name == "activations":
+        return f"The way of the activations between devices limits: {format_seconds(longest)} of {total}."
+    if ">" in name:
+        return _link(plan, name, longest, total)
+    return _device(plan, name, longest, total)
+
+
+def _waits(busy: dict[str, float], total: str) -> str:
+    parts = sorted(busy.items(), key=lambda item: -item[1])
+    words = ", ".join(f"{name} is busy {format_seconds(seconds)}" for name, seconds in parts[:3])
+    if any(">" in name for name in busy):
+        return f"No part alone limits: {words} of {total}; copies and computing wait for each other."
+    return f"The devices limit in turn: {words} of {total}, one after the other."
+
+
+def _link(plan: PlanResult, name: str, seconds: float, total: str) -> str:
+    home, execute = name.split(">")
+    link = plan.problem.link(home, execute)
+    assert link is not None, "a copy without a link"
+    cap, used = plan.problem.cap(execute), plan.prediction.peak_bytes[execute]
+    return (
+        f"The link {name} limits: it is busy {format_seconds(seconds)} of {total}, copying "
+        f"{format_bytes(plan.prediction.bytes_per_token)} at {format_rate(link.bandwidth)}, because {execute} holds "
+        f"{format_bytes(used)} of its {format_bytes(cap)}."
+    )
+
+
+def _device(plan: PlanResult, name: str, seconds: float, total: str) -> str:
+    """Split a device's time into its fixed price per block and what reading (or computing) takes."""
+    device = next(d for d in plan.problem.devices if d.name == name)
+    count = sum(choice.exec_device == name for choice in plan.placement.assignments)
+    fixed = count * device.overhead_seconds
+    if fixed > 0.5 * seconds:
+        return (
+            f"The fixed price of {count} blocks on {name} limits: {format_seconds(fixed)} of {total} at "
+            f"{format_seconds(device.overhead_seconds)} each; reading the weights takes "
+            f"{format_seconds(seconds - fixed)}."
+        )
+    reading = _reading_seconds(plan, name)
+    if seconds - fixed > 1.05 * reading:
+        return (
+            f"Computing on {name} limits: {format_seconds(seconds - fixed)} of {total} at "
+            f"{device.flops / 1e12:.3g} TFLOP/s, where reading the weights would take {format_seconds(reading)}."
+        )
+    return (
+        f"The memory of {name} limits: reading weights and KV cache at {format_rate(device.bandwidth)} takes "
+        f"{format_seconds(reading)} of {total}, the fixed price of {count} blocks {format_seconds(fixed)}."
+    )
+
+
+def _reading_seconds(plan: PlanResult, name: str) -> float:
+    """Return what the device's blocks would take if multiplying were free and blocks had no fixed price."""
+    free = tuple(replace(d, flops=float("inf"), overhead_seconds=0.0) for d in plan.problem.devices)
+    problem = replace(plan.problem, devices=free)
+    step = decode_step(problem)
+    pairs = zip(problem.blocks, plan.placement.assignments, strict=True)
+    return sum(compute_seconds(problem, b, choice, step) for b, choice in pairs if choice.exec_device == name)
