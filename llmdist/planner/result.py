@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from math import exp
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..errors import PlanError
 from ..units import format_bytes, format_seconds
 from .placement import Assignment, Placement
 from .problem import PlanningProblem
@@ -24,7 +23,8 @@ class Prediction:
     """Predicted speed and memory of one placement under one workload.
 
     `peak_bytes` and `weight_bytes` are per device name; `bytes_per_token` are copied each decode step;
-    `block_seconds` and `copy_seconds` are per block in the model's order.
+    `block_seconds` and `copy_seconds` are per block in the model's order. `spread` is the relative deviation
+    that measured speeds have shown.
     """
 
     tokens_per_second: float
@@ -34,6 +34,12 @@ class Prediction:
     bytes_per_token: int
     block_seconds: tuple[float, ...]
     copy_seconds: tuple[float, ...]
+    spread: float = 0.0
+
+    @property
+    def band(self) -> tuple[float, float]:
+        """Return the tokens/s between which a run is expected; both the prediction when no spread is known."""
+        return self.tokens_per_second * exp(-2 * self.spread), self.tokens_per_second * exp(2 * self.spread)
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,12 +126,16 @@ class PlanResult:
                 f"{self.placement.count('resident')} blocks resident, {self.placement.count('streamed')} streamed"
                 + note,
                 self.placement.in_words(),
-                f"predicted{note} {prediction.tokens_per_second:.1f} tokens/s "
+                f"predicted{note} {prediction.tokens_per_second:.1f} tokens/s{self._band_words()} "
                 f"({format_seconds(prediction.tpot_seconds)} per token, first after "
                 f"{format_seconds(prediction.ttft_seconds)}); {quality}",
                 f"memory{note} {memory}; {format_bytes(prediction.bytes_per_token)} copied per token",
             ]
         )
+
+    def _band_words(self) -> str:
+        low, high = self.prediction.band
+        return f", {low:.1f} to {high:.1f} expected" if self.prediction.spread else ""
 
     def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
         printer.text("PlanResult(...)" if cycle else self.summary())
@@ -142,28 +152,14 @@ class PlanResult:
         return data
 
     def save(self, path: str | Path) -> None:
-        """Write the plan to a JSON file."""
-        Path(path).write_text(json.dumps(self.to_json(), indent=1) + "\n", encoding="utf-8")
+        """Write the plan to a small JSON file with one line per block."""
+        from .files import save_plan
+
+        save_plan(self, path)
 
     @classmethod
     def load(cls, path: str | Path) -> PlanResult:
-        """Return the plan that `save` wrote; PlanError when the file is missing or malformed."""
-        try:
-            data = json.loads(Path(path).read_text(encoding="utf-8"))
-            prediction = {**data["prediction"]}
-            for name in ("block_seconds", "copy_seconds"):
-                prediction[name] = tuple(prediction[name])
-            return cls(
-                **{
-                    **data,
-                    "problem": PlanningProblem.from_json(data["problem"]),
-                    "placement": Placement.from_json(data["placement"]),
-                    "prediction": Prediction(**prediction),
-                    "history": tuple(HistoryRow(**row) for row in data["history"]),
-                    "trail": tuple(tuple(row) for row in data["trail"]),
-                }
-            )
-        except OSError as error:
-            raise PlanError(f"The plan file {path} cannot be read: {error.strerror}.") from error
-        except (json.JSONDecodeError, KeyError, TypeError, AttributeError) as error:
-            raise PlanError(f"The file {path} is not a plan that llmdist saved: {error}.") from error
+        """Return the plan that `save` wrote; PlanError names everything that is wrong with the file."""
+        from .files import load_plan
+
+        return load_plan(path)
