@@ -114,7 +114,8 @@ class Session:
         ----------
         vram, ram : caps in bytes or text such as ``"8GiB"``; None takes what is free.
         disk : whether weights may stay on disk and be streamed.
-        precision : ``bf16``, ``fp16`` or ``fp32``; None keeps the checkpoint's.
+        precision : ``bf16``, ``fp16``, ``fp32``, ``int8``, ``int4``, or several such as ``"bf16,int8,int4"`` of which
+            each block takes one; None keeps the checkpoint's.
         context : tokens that the KV cache holds.
         objective : ``latency`` (time per token) or ``finish`` (time until the last token).
         seconds : time limit of the search.

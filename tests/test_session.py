@@ -138,7 +138,7 @@ def test_a_plan_file_comes_back_as_it_was(session: llmdist.Session, tmp_path: Pa
         ({"ram": "10KiB"}, InfeasibleError, "KiB"),
         ({"context": 100_000}, PlanError, "trained for"),
         ({"precision": "int3"}, PlanError, "Unknown precision"),
-        ({"precision": "int8"}, PlanError, "this version executes"),
+        ({"precision": "bf16,fp32"}, PlanError, "at most one of"),
         ({"batch": 4}, PlanError, "one sequence at a time"),
         ({"seconds": 0}, PlanError, "above 0"),
         ({"seconds": "long"}, PlanError, "'long' seconds"),

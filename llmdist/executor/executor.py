@@ -13,14 +13,17 @@ import torch
 from torch import Tensor
 
 from ..events import BlockComputed, CopyFinished
+from ..kernels.cpu import Weight
 from ..model.checkpoint import Checkpoint
 from ..model.compute import Activation, compute_layer_block, wanted_experts
 from ..model.layers import Rope, head, scale_embedding
 from ..planner.placement import Placement
+from .fused import FusedBlocks
 from .kv_cache import KVCache
+from .packed_blocks import PackedBlocks
 from .schedule import build_schedule
 from .staging import PrefetchingCopies, SequentialCopies, SlotPool, Staged
-from .weights import TORCH_DTYPES, BlockLayout, fill, read_rows
+from .weights import TORCH_DTYPES, BlockLayout, read_rows
 
 __all__ = ["PREFILL_CHUNK", "Executor", "Pass"]
 
@@ -61,7 +64,8 @@ class Executor:
     ) -> None:
         self.checkpoint, self.config = checkpoint, checkpoint.config
         self.slots, self.streaming = slots, streaming
-        self.dtype = TORCH_DTYPES[placement.assignments[0].precision]
+        self.dtype = _activation_dtype(placement)
+        self._packed, self._fused = PackedBlocks(checkpoint.identity()), FusedBlocks(self.config)
         self.ropes = {
             device: Rope(self.config, device) for device in {a.exec_device for a in placement.assignments}
         }
@@ -81,9 +85,12 @@ class Executor:
         self.placement = placement
         self.schedule = build_schedule(placement, self.slots)
         self._layouts = {
-            name: BlockLayout.of(self.checkpoint.block_tensors(name), TORCH_DTYPES[choice.precision])
+            name: self._packed.located(
+                name, choice.precision, BlockLayout.of(self.checkpoint.block_tensors(name), choice.precision)
+            )
             for name, choice in placement.items()
         }
+        self._packed.prepare({n: p for n, (home, p) in homes.items() if home == "disk"}, self._layouts)
         self._pool = SlotPool(self.schedule, self._layouts, self._weights)
         for name, (home, _) in homes.items():
             if home != "disk" and name not in self._weights and not self._is_tied_embedding(name):
@@ -101,12 +108,13 @@ class Executor:
 
     def _read(self, name: str, home: str) -> Tensor:
         buffer = torch.empty(self._layouts[name].nbytes, dtype=torch.uint8)
-        fill(self._layouts[name], buffer)
+        self._packed.fill(name, self._homes[name][1], self._layouts[name], buffer)
         return buffer if home == "cpu" else buffer.to(home)
 
     def apply(self, placement: Placement) -> None:
         """Move to another placement; the KV cache and every block that stays are kept."""
         self._stop()
+        self._fused.clear()
         del self._pool
         self.cache.move(placement)
         for device in {a.exec_device for a in placement.assignments} - set(self.ropes):
@@ -147,16 +155,23 @@ class Executor:
         weights = staged.tensors if staged is not None else self._views.get(name, {})
         x = x.to(device)
         if isinstance(x, Tensor) and name == "embed":
-            return scale_embedding(self.config, self._embed(x, weights.get("weight"))).to(device)
-        if isinstance(x, Tensor) and name == "head":
-            return head(self.config, dict(weights), x[:, -1])
+            rows = self._embed(x, weights.get("weight")).to(self.dtype)
+            return scale_embedding(self.config, rows).to(device)
         cache = self.cache[name] if name.endswith(".attention") else None
+        if isinstance(x, Tensor):
+            x = x[:, -1] if name == "head" else x
+            fused = self._fused.compute(name, device, weights, x, self.ropes[device], cache, start)
+            if fused is not None:
+                return fused
+            x = x.to(self.dtype)
+        if isinstance(x, Tensor) and name == "head":
+            return head(self.config, dict(weights), x)
         return compute_layer_block(self.config, name, weights, x, self.ropes[device], cache, start)
 
-    def _embed(self, tokens: Tensor, weight: Tensor | None) -> Tensor:
+    def _embed(self, tokens: Tensor, weight: Weight | None) -> Tensor:
         if weight is None and self.config.tie_embeddings and "head" in self._views:
             weight = self._views["head"]["lm_head"]
-        if weight is not None:
+        if isinstance(weight, Tensor):  # a quantised head has no rows to give
             return weight[tokens.to(weight.device)]
         return read_rows(self.checkpoint.block_tensors("embed")["weight"], tokens, self.dtype)
 
@@ -175,3 +190,10 @@ class Executor:
         self._stop()
         self._weights.clear()
         self._views.clear()
+        self._fused.clear()
+
+
+def _activation_dtype(placement: Placement) -> torch.dtype:
+    """Return the type of activations and KV cache: that of the plain weights, bf16 where all are quantised."""
+    plain = [a.precision for a in placement.assignments if a.precision in TORCH_DTYPES]
+    return TORCH_DTYPES[plain[0]] if plain else torch.bfloat16

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from ..errors import ModelError
 from ..events import BlockComputed, CopyFinished
+from ..kernels.cpu import Weight
 from ..model.checkpoint import Checkpoint
 from ..model.foreign import build_skeleton, head_names, layer_list
 from ..planner.placement import Placement
@@ -147,7 +148,8 @@ class ForeignExecutor(Executor):
         layout = BlockLayout.of({name: tensors[name] for name in edges}, self.dtype)
         buffer = torch.empty(layout.nbytes, dtype=torch.uint8)
         fill(layout, buffer)
-        model.bind_edges(layout.views(buffer))
+        views = layout.views(buffer)
+        model.bind_edges({name: view for name, view in views.items() if isinstance(view, Tensor)})
         return model
 
     @torch.inference_mode()
@@ -169,7 +171,7 @@ class ForeignExecutor(Executor):
 class _Lender:
     """Hands out the weights of one block after the other, and remembers what that took."""
 
-    def __init__(self, copies: Any, views: Mapping[str, Mapping[str, Tensor]]) -> None:
+    def __init__(self, copies: Any, views: Mapping[str, Mapping[str, Weight]]) -> None:
         self._copies, self._views = copies, views
         self._staged: Staged | None = None
         self._began = 0.0
@@ -180,7 +182,8 @@ class _Lender:
         """Return the block's weights, waiting for their copy."""
         staged: Staged | None = self._copies.take(block) if block not in self._views else None
         self._staged, self._began = staged, time.monotonic()
-        return self._views[block] if staged is None else staged.tensors
+        found = self._views[block] if staged is None else staged.tensors
+        return {name: tensor for name, tensor in found.items() if isinstance(tensor, Tensor)}
 
     def give(self, block: str) -> None:
         """Take the weights back."""

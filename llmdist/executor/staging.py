@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from ..events import CopyFinished
+from ..kernels.cpu import Weight
 from .schedule import Copy, Schedule
 from .weights import BlockLayout, fill
 
@@ -28,7 +29,7 @@ class Staged:
     """The weights of one streamed block, ready in a slot."""
 
     copy: Copy
-    tensors: Mapping[str, Tensor]
+    tensors: Mapping[str, Weight]
     record: CopyFinished
 
 

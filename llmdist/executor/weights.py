@@ -6,8 +6,9 @@ whose stored type differs from the wanted one passes through a bounce buffer of 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,49 +17,38 @@ import torch
 from torch import Tensor
 
 from ..errors import ModelError
+from ..kernels.cpu import Weight
 from ..model.checkpoint import TensorEntry
+from ..model.layout import TORCH_DTYPES, TensorSlot, block_bytes, block_slots, slot_view
 from ..model.packed import Codec
 
-__all__ = ["TORCH_DTYPES", "BlockLayout", "fill", "read_rows"]
+__all__ = ["TORCH_DTYPES", "BlockLayout", "fill", "read_rows", "read_tensor"]
 
-TORCH_DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
-_ALIGNMENT = 64
 _BOUNCE_BYTES = 4 << 20
 
 
 @dataclass(frozen=True, slots=True)
 class BlockLayout:
-    """Where each tensor of a block lies in its buffer. `dtype` is the type it is computed in."""
+    """Where each tensor of a block lies in its buffer; `packed` is the file with the buffer's bytes, if quantised."""
 
     entries: Mapping[str, TensorEntry]
-    offsets: Mapping[str, int]
+    slots: Mapping[str, TensorSlot]
     nbytes: int
-    dtype: torch.dtype
+    packed: Path | None = None
 
     @classmethod
-    def of(cls, entries: Mapping[str, TensorEntry], dtype: torch.dtype) -> BlockLayout:
-        """Return the layout of `entries` at `dtype`, each tensor aligned to 64 bytes."""
-        offsets, end = {}, 0
-        for name, entry in entries.items():
-            offsets[name] = end
-            count = 1
-            for size in entry.shape:
-                count *= size
-            end += -(-count * dtype.itemsize // _ALIGNMENT) * _ALIGNMENT
-        return cls(dict(entries), offsets, end, dtype)
+    def of(cls, entries: Mapping[str, TensorEntry], form: torch.dtype | str) -> BlockLayout:
+        """Return the layout of `entries` at `form`, a torch type or a precision."""
+        slots = block_slots({name: entry.shape for name, entry in entries.items()}, form)
+        return cls(dict(entries), slots, block_bytes(slots))
 
-    def views(self, buffer: Tensor) -> dict[str, Tensor]:
+    def packed_in(self, file: Path) -> BlockLayout:
+        """Return the same layout, filled from `file`."""
+        return replace(self, packed=file)
+
+    def views(self, buffer: Tensor) -> dict[str, Weight]:
         """Return the tensors as views of `buffer` (uint8, at least `nbytes`)."""
-        return {
-            name: _slice(buffer, self.offsets[name], entry, self.dtype) for name, entry in self.entries.items()
-        }
-
-
-def _slice(buffer: Tensor, offset: int, entry: TensorEntry, dtype: torch.dtype) -> Tensor:
-    count = 1
-    for size in entry.shape:
-        count *= size
-    return buffer[offset : offset + count * dtype.itemsize].view(dtype).view(entry.shape)
+        return {name: slot_view(slot, buffer) for name, slot in self.slots.items()}
 
 
 def _bytes_of(tensor: Tensor) -> memoryview:
@@ -89,25 +79,35 @@ def _read_exactly(path: Path, offset: int, target: memoryview) -> None:
 
 def fill(layout: BlockLayout, buffer: Tensor) -> int:
     """Read a block's weights into `buffer` (uint8, CPU) and return the bytes read from the file."""
+    if layout.packed is not None:
+        _read_exactly(layout.packed, 0, _bytes_of(buffer[: layout.nbytes]))
+        return layout.nbytes
     for name, view in layout.views(buffer).items():
-        entry = layout.entries[name]
-        if entry.codec is not None:
-            _unpack(entry.codec, view)
-        elif entry.dtype == layout.dtype:
-            _read_exactly(entry.path, entry.offset, _bytes_of(view))
-        else:
-            _convert(entry, view)
+        assert isinstance(view, Tensor), f"{name} is quantised and has no file"
+        read_tensor(layout.entries[name], 0, view)
     return sum(entry.nbytes for entry in layout.entries.values())
 
 
-def _unpack(codec: Codec, view: Tensor) -> None:
-    """Fill `view` from a packed tensor, as many rows at a time as make 4 MiB of numbers."""
+def read_tensor(entry: TensorEntry, first: int, target: Tensor) -> None:
+    """Read the rows of a stored tensor from `first` on into `target`, of any plain type."""
+    if entry.codec is not None:
+        _unpack(entry.codec, first, target)
+        return
+    offset = entry.offset + first * math.prod(entry.shape[1:]) * entry.dtype.itemsize
+    if entry.dtype == target.dtype:
+        _read_exactly(entry.path, offset, _bytes_of(target))
+    else:
+        _convert(entry, offset, target)
+
+
+def _unpack(codec: Codec, start: int, view: Tensor) -> None:
+    """Fill `view` from a packed tensor's rows from `start` on, as many at a time as make 4 MiB of numbers."""
     rows, columns = view.shape
     unit = codec.unit or rows
     step = max(1, _BOUNCE_BYTES // (4 * columns * unit)) * unit
     for first in range(0, rows, step):
         count = min(step, rows - first)
-        codec.fill(view[first : first + count], first, _read_bytes)
+        codec.fill(view[first : first + count], start + first, _read_bytes)
 
 
 def _read_bytes(path: Path, offset: int, nbytes: int) -> np.ndarray[Any, Any]:
@@ -116,13 +116,13 @@ def _read_bytes(path: Path, offset: int, nbytes: int) -> np.ndarray[Any, Any]:
     return raw.numpy()
 
 
-def _convert(entry: TensorEntry, view: Tensor) -> None:
+def _convert(entry: TensorEntry, offset: int, view: Tensor) -> None:
     flat, size = view.view(-1), entry.dtype.itemsize
     step = _BOUNCE_BYTES // size
     bounce = torch.empty(min(step, flat.numel()), dtype=entry.dtype)
     for start in range(0, flat.numel(), step):
         part = bounce[: min(step, flat.numel() - start)]
-        _read_exactly(entry.path, entry.offset + start * size, _bytes_of(part))
+        _read_exactly(entry.path, offset + start * size, _bytes_of(part))
         flat[start : start + part.numel()].copy_(part)
 
 

@@ -16,8 +16,9 @@ struct Attention {
     Matrix qkv, out;
     Vector norm, q_norm, k_norm;  // q_norm and k_norm may be null
     void *keys, *values;          // (batch, kv_heads, context, head_dim)
-    const float *cos, *sin;       // (tokens, head_dim / 2)
-    int64_t batch, tokens, start, context, heads, kv_heads, head_dim, cache_kind;
+    const float *cos, *sin;       // (tokens, head_dim / 2), `table_stride` apart for each sequence
+    const int64_t *starts;        // position of each sequence's first token
+    int64_t batch, tokens, table_stride, context, heads, kv_heads, head_dim, cache_kind;
     float eps, unused;
 };
 
@@ -79,10 +80,11 @@ static void append(const Attention &a, float *qkv) {
             float *head = qkv + n * width + h * d;
             const Vector &norm = h < a.heads ? a.q_norm : a.k_norm;
             if (norm.data) rms_norm(head, norm, d, a.eps, head);
-            rotate(head, a.cos + t * d / 2, a.sin + t * d / 2, d / 2);
+            const int64_t at = b * a.table_stride + t * d / 2;
+            rotate(head, a.cos + at, a.sin + at, d / 2);
         }
         for (int64_t g = 0; g < a.kv_heads; g++) {
-            const int64_t at = ((b * a.kv_heads + g) * a.context + a.start + t) * d;
+            const int64_t at = ((b * a.kv_heads + g) * a.context + a.starts[b] + t) * d;
             const float *key = qkv + n * width + (a.heads + g) * d, *value = key + a.kv_heads * d;
             for (int64_t i = 0; i < d; i++) {
                 store_one(a.keys, (int)a.cache_kind, at + i, key[i]);
@@ -132,7 +134,8 @@ EXPORT void llmdist_attention(const Attention *args, float *x) {
     scratch.reset();
     const Attention &a = *args;
     const int64_t rows = a.batch * a.tokens, d = a.head_dim, hidden = a.out.rows, group = a.heads / a.kv_heads;
-    const int64_t width = (a.heads + 2 * a.kv_heads) * d, longest = a.start + a.tokens;
+    const int64_t width = (a.heads + 2 * a.kv_heads) * d;
+    const int64_t longest = *std::max_element(a.starts, a.starts + a.batch) + a.tokens;
     float *in = normed(x, a.norm, rows, hidden, a.eps);
     float *qkv = scratch.take<float>(rows * width), *mixed = scratch.take<float>(rows * a.heads * d);
     multiply(a.qkv, in, rows, qkv);
@@ -140,7 +143,7 @@ EXPORT void llmdist_attention(const Attention *args, float *x) {
     float *scores = scratch.take<float>(rows * a.heads * longest);
     parallel(rows * a.kv_heads, [&](int64_t item) {
         const int64_t n = item / a.kv_heads, g = item % a.kv_heads, b = n / a.tokens, t = n % a.tokens;
-        attend(a, qkv + n * width + g * group * d, (b * a.kv_heads + g) * a.context * d, a.start + t + 1,
+        attend(a, qkv + n * width + g * group * d, (b * a.kv_heads + g) * a.context * d, a.starts[b] + t + 1,
                scores + item * group * longest, mixed + (n * a.heads + g * group) * d);
     });
     float *result = scratch.take<float>(rows * hidden);

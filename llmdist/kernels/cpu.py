@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from .compile import library
-from .packing import PANEL, PackedMatrix, padded_columns
+from .packing import PackedMatrix, padded_columns
 
 __all__ = ["KINDS", "MatrixArgument", "Weight", "kernels", "matrix_argument", "product"]
 
@@ -48,25 +48,21 @@ def kernels() -> ctypes.CDLL | None:
     loaded.llmdist_read.argtypes = (pointer, count, ctypes.c_int32, ctypes.c_int32)
     loaded.llmdist_read.restype = ctypes.c_uint64
     loaded.llmdist_scratch_bytes.restype = count
-    for name in ("product", "threads", "streams", "free_scratch"):
+    for name in ("product", "attention", "mlp", "head", "threads", "streams", "free_scratch"):
         getattr(loaded, f"llmdist_{name}").restype = None
     loaded.llmdist_threads(torch.get_num_threads())
     return loaded
 
 
-def matrix_argument(weight: Weight, bias: Tensor | None = None, rows: int | None = None) -> MatrixArgument:
-    """Return the argument that describes `weight`; the caller keeps the tensors alive.
-
-    `rows` may exceed the weight's own where further matrices follow it in memory without a gap.
-    """
-    count, columns = rows or weight.shape[0], weight.shape[1]
-    packed = isinstance(weight, PackedMatrix)
+def matrix_argument(weight: Weight, bias: Tensor | None = None) -> MatrixArgument:
+    """Return the argument that describes `weight`; the caller keeps the tensors alive."""
+    rows, columns = weight.shape[0], weight.shape[1]
     data = weight.data if isinstance(weight, PackedMatrix) else weight
     group = weight.group if isinstance(weight, PackedMatrix) else 1
     return MatrixArgument(
         data.data_ptr(),
         None if bias is None else bias.data_ptr(),
-        -(-count // PANEL) * PANEL if packed and rows else count,
+        rows,
         columns,
         padded_columns(columns, group),
         KINDS[weight.precision if isinstance(weight, PackedMatrix) else weight.dtype],

@@ -2,7 +2,7 @@
 //
 // A worker spins for a few dozen microseconds after a loop, because the next one of a decode step follows at once,
 // then sleeps on a condition variable, so an idle engine uses no processor. Items are handed out one by one from an
-// atomic counter: a core that another program takes away costs only its own share. A pool is never taken apart.
+// atomic counter, and a loop ends without those who slept: a core that another program takes away costs little. A pool is never taken apart.
 #pragma once
 #include <atomic>
 #include <chrono>
@@ -27,17 +27,17 @@ class Pool {
             return;
         }
         grow(threads - 1);
-        body_ = body, context_ = context, items_ = items;
-        helpers_ = threads - 1;
-        next_.store(0, std::memory_order_relaxed);
-        busy_.store((int)workers_.size(), std::memory_order_relaxed);
+        body_ = body, context_ = context, items_ = items, helpers_ = threads - 1;
+        next_.store(0);
+        open_.store(true);
         {
             std::lock_guard<std::mutex> hold(mutex_);
-            round_.fetch_add(1, std::memory_order_release);
+            round_.fetch_add(1);
         }
-        if (asleep_.load(std::memory_order_acquire)) wake_.notify_all();
+        if (asleep_.load()) wake_.notify_all();
         work();
-        while (busy_.load(std::memory_order_acquire)) relax();
+        open_.store(false);  // a worker that comes later finds nothing; those inside finish their item
+        for (int i = 0; inside_.load(); i++) i % 1024 == 1023 ? std::this_thread::yield() : relax();
     }
 
   private:
@@ -56,9 +56,10 @@ class Pool {
     void serve(int index, unsigned seen) {
         for (;;) {
             wait(seen);
-            seen = round_.load(std::memory_order_acquire);
-            if (index < helpers_) work();
-            busy_.fetch_sub(1, std::memory_order_release);
+            seen = round_.load();
+            inside_.fetch_add(1);
+            if (open_.load() && index < helpers_) work();
+            inside_.fetch_sub(1);
         }
     }
 
@@ -79,7 +80,8 @@ class Pool {
     std::mutex mutex_;
     std::condition_variable wake_;
     std::atomic<unsigned> round_{0};
-    std::atomic<int> busy_{0}, asleep_{0};
+    std::atomic<int> inside_{0}, asleep_{0};
+    std::atomic<bool> open_{false};
     std::atomic<int64_t> next_{0};
     int64_t items_ = 0;
     int helpers_ = 0;

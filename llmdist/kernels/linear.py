@@ -23,12 +23,12 @@ _CHUNK_ELEMENTS = 4 << 20  # dequantised at a time: bounds the workspace to 8 Mi
 def linear(x: Tensor, weight: Weight, bias: Tensor | None = None) -> Tensor:
     """Return x (..., columns) times `weight` (rows, columns) transposed, plus `bias`, in the type of `x`.
 
-    Quantised weights lie on the CPU. int4 rounds the activations to int8 in blocks of 32 (error about 0.6 % of a
+    On the CPU int4 rounds the activations to int8 in blocks of 32 (error about 0.6 % of a
     product's norm), int8 to int16 in blocks of 256 (3e-5); both against the product with `PackedMatrix.dequantise`.
     """
     tokens = x.numel() // x.shape[-1]
     if isinstance(weight, PackedMatrix):
-        if choices()[weight.precision].engine(tokens) == "kernel":
+        if weight.data.device.type == "cpu" and choices()[weight.precision].engine(tokens) == "kernel":
             return product(x, weight, bias).to(x.dtype)
         return linear_reference(x, weight, bias)
     plain = weight.device.type == "cpu" and weight.dtype in _NAMES and weight.is_contiguous()

@@ -5,14 +5,16 @@ A block knows its sizes, never its weights. All counts are per block; bytes foll
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
-__all__ = ["BYTES_PER_PARAMETER", "EXECUTABLE_PRECISIONS", "Block", "ModelProfile"]
+__all__ = ["BYTES_PER_PARAMETER", "EXECUTABLE_PRECISIONS", "PLAIN_PRECISIONS", "Block", "ModelProfile"]
 
-#: Bytes that one weight takes, scales included (int8: per output channel; int4: groups of 128).
-BYTES_PER_PARAMETER = {"fp32": 4.0, "bf16": 2.0, "fp16": 2.0, "int8": 1.004, "int4": 0.516}
-EXECUTABLE_PRECISIONS = ("fp32", "bf16", "fp16")
+#: Bytes that one weight takes, scales included (int8: one per output channel; int4: one per group of 32).
+BYTES_PER_PARAMETER = {"fp32": 4.0, "bf16": 2.0, "fp16": 2.0, "int8": 1.002, "int4": 0.5625}
+PLAIN_PRECISIONS = ("fp32", "bf16", "fp16")
+EXECUTABLE_PRECISIONS = (*PLAIN_PRECISIONS, "int8", "int4")
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +31,7 @@ class Block:
     `parameters_per_token` counts the weights that one decode step reads (an embedding: one row).
     `flops_per_token` is 2 x the multiplied weights; `kv_elements_per_token` counts K and V elements
     kept per token (attention only); `attention_flops_per_context` are FLOP per token of context.
+    `stored_bytes` are the exact bytes per precision, known where the block's tensors are (see `model.layout`).
     """
 
     name: str
@@ -40,10 +43,12 @@ class Block:
     attention_flops_per_context: float = 0.0
     experts: int = 0
     routed_share: float = 1.0
+    stored_bytes: Mapping[str, int] = field(default_factory=dict, hash=False)
 
     def weight_bytes(self, precision: str) -> int:
-        """Return the bytes of the block's weights at `precision`."""
-        return int(self.parameters * BYTES_PER_PARAMETER[precision])
+        """Return the bytes of the block's weights at `precision`: exact where known, else by the mean per weight."""
+        exact = self.stored_bytes.get(precision)
+        return exact if exact is not None else int(self.parameters * BYTES_PER_PARAMETER[precision])
 
     def active_share(self, rows: float) -> float:
         """Return the expected share of the weights that `rows` tokens touch: 1 - (1 - top_k / E) ** rows."""

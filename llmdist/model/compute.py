@@ -5,12 +5,10 @@ An executor gives the weights, the activation and the KV cache, and needs to kno
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from torch import Tensor
 
 from .config import ModelConfig
-from .layers import Rope, attention, mlp
+from .layers import Rope, Weights, attention, mlp
 from .moe import Routed, experts, route
 
 __all__ = ["Activation", "compute_layer_block", "wanted_experts"]
@@ -22,7 +20,7 @@ Activation = Tensor | Routed
 def compute_layer_block(
     config: ModelConfig,
     name: str,
-    w: Mapping[str, Tensor],
+    w: Weights,
     x: Activation,
     rope: Rope,
     cache: tuple[Tensor, Tensor] | None,

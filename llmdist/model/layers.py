@@ -1,26 +1,31 @@
 """What each block computes: plain functions of weights and activations.
 
 This is the definition that every executor must match; it knows no devices, files or placements.
-Everything is computed in the type of the weights, except norms and RoPE angles (float32) and the
-logits (returned as float32). Grouped query heads are folded into the query axis, so keys and values
-are never repeated. A family differs by the config's numbers and by which norms and biases its weights hold.
+Everything is computed in the type of the activations, except norms and RoPE angles (float32) and the logits
+(returned as float32). Products go through `kernels.linear`, which takes weights of any precision. Grouped query heads
+are folded into the query axis, so keys and values are never repeated. A family differs by the config's numbers and by
+which norms and biases its weights hold.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..kernels import linear
 from .config import ModelConfig
 from .rope import Rope, inverse_frequencies, rope_tables
 
 __all__ = [
-    "Rope", "attention", "embed", "gated", "head", "inverse_frequencies", "mlp", "norm", "rms_norm",
+    "Rope", "Weights", "attention", "embed", "gated", "head", "inverse_frequencies", "mlp", "norm", "rms_norm",
     "rope_tables", "scale_embedding",
 ]  # fmt: skip
+
+Weights = Mapping[str, Any]  # tensors, or `PackedMatrix` where a matrix is quantised
 
 _ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "silu": F.silu,
@@ -35,10 +40,10 @@ def rms_norm(x: Tensor, weight: Tensor, eps: float, offset: float = 0.0) -> Tens
     wide = wide * torch.rsqrt(wide.square().mean(-1, keepdim=True) + eps)
     if offset:  # Gemma multiplies before it rounds
         return (wide * (offset + weight.float())).to(x.dtype)
-    return weight * wide.to(x.dtype)
+    return (weight * wide.to(x.dtype)).to(x.dtype)  # the norms of a quantised block are float32
 
 
-def norm(config: ModelConfig, w: Mapping[str, Tensor], name: str, x: Tensor) -> Tensor:
+def norm(config: ModelConfig, w: Weights, name: str, x: Tensor) -> Tensor:
     """Return the norm of `x` by the weights called `name`; `x` itself where the block has no such norm."""
     weight = w.get(name)
     return x if weight is None else rms_norm(x, weight, config.rms_norm_eps, config.norm_offset)
@@ -74,7 +79,7 @@ def _mix(config: ModelConfig, q: Tensor, keys: Tensor, values: Tensor, mask: Ten
 
 def attention(
     config: ModelConfig,
-    w: Mapping[str, Tensor],
+    w: Weights,
     x: Tensor,
     cos: Tensor,
     sin: Tensor,
@@ -107,13 +112,13 @@ def attention(
     mixed = _mix(config, folded, keys[:, :, first:end], values[:, :, first:end], mask)
     mixed = mixed.reshape(batch, config.num_heads, tokens, config.head_dim)
     flat = mixed.transpose(1, 2).reshape(batch, tokens, -1)
-    return x + norm(config, w, "output_norm", F.linear(flat, w["o"], w.get("o_bias")))
+    return x + norm(config, w, "output_norm", linear(flat, w["o"], w.get("o_bias")))
 
 
-def _project(config: ModelConfig, w: Mapping[str, Tensor], x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def _project(config: ModelConfig, w: Weights, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Return queries, keys and values, each (batch, tokens, heads, head_dim), normed where the family does."""
     heads = (*x.shape[:2], -1, config.head_dim)
-    q, k, v = (F.linear(x, w[part], w.get(f"{part}_bias")) for part in ("q", "k", "v"))
+    q, k, v = (linear(x, w[part], w.get(f"{part}_bias")) for part in ("q", "k", "v"))
     if config.qk_norm == "all":  # over all heads together
         q, k = norm(config, w, "q_norm", q), norm(config, w, "k_norm", k)
     q, k, v = q.view(heads), k.view(heads), v.view(heads)
@@ -122,15 +127,15 @@ def _project(config: ModelConfig, w: Mapping[str, Tensor], x: Tensor) -> tuple[T
     return q, k, v
 
 
-def gated(config: ModelConfig, x: Tensor, gate: Tensor, up: Tensor) -> Tensor:
+def gated(config: ModelConfig, x: Tensor, gate: Any, up: Any) -> Tensor:
     """Return act(x gate) x (x up), the inner activations of an MLP or an expert."""
-    return _ACTIVATIONS[config.activation](F.linear(x, gate)).mul_(F.linear(x, up))
+    return _ACTIVATIONS[config.activation](linear(x, gate)).mul_(linear(x, up))
 
 
-def mlp(config: ModelConfig, w: Mapping[str, Tensor], x: Tensor) -> Tensor:
+def mlp(config: ModelConfig, w: Weights, x: Tensor) -> Tensor:
     """Return `x` plus the gated MLP of its norm."""
     inner = gated(config, norm(config, w, "post_norm", x), w["gate"], w["up"])
-    return x + norm(config, w, "output_norm", F.linear(inner, w["down"]))
+    return x + norm(config, w, "output_norm", linear(inner, w["down"]))
 
 
 def embed(weight: Tensor, tokens: Tensor) -> Tensor:
@@ -145,8 +150,8 @@ def scale_embedding(config: ModelConfig, rows: Tensor) -> Tensor:
     return rows * torch.tensor(config.embedding_scale, dtype=rows.dtype, device=rows.device)
 
 
-def head(config: ModelConfig, w: Mapping[str, Tensor], x: Tensor) -> Tensor:
+def head(config: ModelConfig, w: Weights, x: Tensor) -> Tensor:
     """Return the float32 logits (..., vocab_size) of `x` (..., hidden): the final norm, lm_head, the soft cap."""
-    logits = F.linear(norm(config, w, "norm", x), w["lm_head"]).float()
+    logits = linear(norm(config, w, "norm", x), w["lm_head"]).float()
     cap = config.logit_soft_cap
     return logits if cap is None else torch.tanh(logits / cap) * cap

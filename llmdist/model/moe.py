@@ -7,15 +7,14 @@ weights. Weights are summed in the order of the experts, as transformers does, s
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
+from ..kernels import linear
 from .config import ModelConfig
-from .layers import gated, norm
+from .layers import Weights, gated, norm
 
 __all__ = ["Routed", "experts", "route"]
 
@@ -41,17 +40,17 @@ class Routed:
         return replace(self, **moved)
 
 
-def route(config: ModelConfig, w: Mapping[str, Tensor], x: Tensor) -> Routed:
+def route(config: ModelConfig, w: Weights, x: Tensor) -> Routed:
     """Return `x` with the experts of each token: the `experts_per_token` largest of the soft-maximum of its norm."""
     normed = norm(config, w, "post_norm", x).reshape(-1, config.hidden_size)
-    shares = torch.softmax(F.linear(normed, w["gate"]), dim=-1, dtype=torch.float32)
+    shares = torch.softmax(linear(normed, w["gate"]), dim=-1, dtype=torch.float32)
     weights, chosen = torch.topk(shares, config.experts_per_token, dim=-1)
     if config.normalise_routing:
         weights = weights / weights.sum(dim=-1, keepdim=True)
     return Routed(x, normed, torch.zeros_like(normed), chosen, weights, frozenset(chosen.flatten().tolist()))
 
 
-def experts(config: ModelConfig, w: Mapping[str, Tensor], routed: Routed, group: range, last: bool) -> Routed | Tensor:
+def experts(config: ModelConfig, w: Weights, routed: Routed, group: range, last: bool) -> Routed | Tensor:
     """Return `routed` with what the experts of `group` gave; after the `last` group the residual stream again.
 
     `w` holds ``gate.5``, ``up.5``, ``down.5`` of every expert of the group that is chosen; others are not read.
@@ -60,6 +59,6 @@ def experts(config: ModelConfig, w: Mapping[str, Tensor], routed: Routed, group:
     for expert in sorted(routed.chosen.intersection(group)):
         rows, place = torch.where(routed.experts == expert)
         inner = gated(config, routed.normed[rows], w[f"gate.{expert}"], w[f"up.{expert}"])
-        given = F.linear(inner, w[f"down.{expert}"]) * routed.weights[rows, place, None]
+        given = linear(inner, w[f"down.{expert}"]) * routed.weights[rows, place, None]
         mixed = mixed.index_add(0, rows, given.to(mixed.dtype))
     return routed.x + mixed.view_as(routed.x) if last else replace(routed, mixed=mixed)

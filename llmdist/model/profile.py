@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from dataclasses import replace
 from math import prod
 
-from .blocks import Block, ModelProfile
+from .blocks import BYTES_PER_PARAMETER, Block, ModelProfile
 from .config import ModelConfig
+from .layout import block_bytes, block_slots
 from .tensors import Expected, expected_tensors
 
 __all__ = ["block_names", "profile", "sized_block"]
@@ -35,7 +36,7 @@ def profile(config: ModelConfig, name: str) -> ModelProfile:
 def _block(config: ModelConfig, name: str) -> Block:
     tensors = expected_tensors(config, name)
     kind, *group = name.split(".")[2:] or [name]
-    block = sized_block(config, name, kind, tensors)
+    block = replace(sized_block(config, name, kind, tensors), stored_bytes=_stored_bytes(config, kind, tensors))
     if kind != "experts":
         return block
     share = config.experts_per_token / config.num_experts
@@ -46,6 +47,14 @@ def _block(config: ModelConfig, name: str) -> Block:
         experts=len(config.expert_groups[int(group[0])]),
         routed_share=share,
     )
+
+
+def _stored_bytes(config: ModelConfig, kind: str, tensors: Mapping[str, Expected]) -> dict[str, int]:
+    """Return the bytes of the block's buffer at each precision; a tied embedding has none."""
+    if kind == "embed" and config.tie_embeddings:
+        return dict.fromkeys(BYTES_PER_PARAMETER, 0)
+    shapes = {local: tensor.shape for local, tensor in tensors.items()}
+    return {precision: block_bytes(block_slots(shapes, precision)) for precision in BYTES_PER_PARAMETER}
 
 
 def sized_block(config: ModelConfig, name: str, kind: str, tensors: Mapping[str, Expected]) -> Block:

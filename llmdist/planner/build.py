@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from ..errors import PlanError
 from ..hardware.profile import HardwareProfile
-from ..model.blocks import BYTES_PER_PARAMETER, EXECUTABLE_PRECISIONS, ModelProfile
+from ..model.blocks import BYTES_PER_PARAMETER, EXECUTABLE_PRECISIONS, PLAIN_PRECISIONS, ModelProfile
 from ..units import parse_size
 from .placement import Assignment
 from .problem import PlanningProblem, Workload
@@ -49,7 +49,8 @@ def build_problem(
         elif device.kind == "cpu":
             caps[device.name] = int(device.free_bytes * _FREE_MEMORY_SHARE)
     _check_memory(hardware, caps, vram)
-    chosen = _precision(profile, precision)
+    chosen = _precisions(profile, precision)
+    plain = next((name for name in chosen if name in PLAIN_PRECISIONS), "bf16")
     tokens = _context(profile, context)
     devices = tuple(d for d in hardware.devices if disk or d.kind != "disk")
     names = {d.name for d in devices}
@@ -59,9 +60,9 @@ def build_problem(
         devices=devices,
         links=tuple(k for k in hardware.links if {k.source, k.target} <= names),
         hidden_size=profile.hidden_size,
-        workload=Workload(batch, tokens - new_tokens, new_tokens, kv_precision=chosen),
+        workload=Workload(batch, tokens - new_tokens, new_tokens, kv_precision=plain),
         caps=caps,
-        precisions=(chosen,),
+        precisions=chosen,
         workspace_bytes=_workspace_bytes(profile, tokens),
         objective=objective,
         locks=dict(locks or {}),
@@ -79,19 +80,25 @@ def _check_memory(hardware: HardwareProfile, caps: Mapping[str, int], vram: int 
             )
 
 
-def _precision(profile: ModelProfile, precision: str | Sequence[str] | None) -> str:
+def _precisions(profile: ModelProfile, precision: str | Sequence[str] | None) -> tuple[str, ...]:
+    """Return the precisions that blocks may take: int8, int4 and at most one plain type, that of the activations."""
     names = [profile.precision] if precision is None else precision
     names = [name.strip() for name in names.split(",")] if isinstance(names, str) else list(names)
     unknown = [name for name in names if name not in BYTES_PER_PARAMETER]
     if unknown:
         raise PlanError(f"Unknown precision {', '.join(unknown)}: known are {', '.join(BYTES_PER_PARAMETER)}.")
-    usable = [name for name in names if name in EXECUTABLE_PRECISIONS]
-    if not usable or len(names) > 1:
+    plain = sorted({name for name in names if name in PLAIN_PRECISIONS})
+    if not names or len(plain) > 1 or not set(names) <= set(EXECUTABLE_PRECISIONS):
         raise PlanError(
-            f"Precision {','.join(names)} was asked: this version executes one of "
-            f"{', '.join(EXECUTABLE_PRECISIONS)} for the whole model; the checkpoint is in {profile.precision}."
+            f"Precision {','.join(names)} was asked: give at most one of {', '.join(PLAIN_PRECISIONS)}, alone or "
+            f"with int8 and int4; the checkpoint is in {profile.precision}."
         )
-    return usable[0]
+    if len(plain) < len(set(names)) and any(block.kind == "layer" for block in profile.blocks):
+        raise PlanError(
+            f"Precision {','.join(names)} was asked, and {profile.name} is computed by transformers' own modules, "
+            f"which llmdist does not quantise: give one of {', '.join(PLAIN_PRECISIONS)}."
+        )
+    return tuple(dict.fromkeys(names))
 
 
 def _context(profile: ModelProfile, context: int | None) -> int:

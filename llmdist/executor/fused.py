@@ -1,0 +1,69 @@
+"""Blocks of a pass that run as one compiled call each, prepared at their first use in a buffer.
+
+What the kernels do not compute (another device or family, many tokens, no compiler) is left to `model.layers`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from ..kernels.cpu import Weight
+from ..kernels.decode import FUSED_TOKENS, FusedAttention, FusedHead, FusedMlp, fused_block
+from ..model.config import ModelConfig
+from ..model.rope import Rope
+
+__all__ = ["FusedBlocks"]
+
+
+class FusedBlocks:
+    """The compiled calls of one executor, by block and buffer (a staging slot serves many blocks)."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        self._config = config
+        self._calls: dict[tuple[str, int], FusedAttention | FusedMlp | FusedHead | None] = {}
+
+    def compute(
+        self,
+        name: str,
+        device: str,
+        weights: Mapping[str, Weight],
+        x: Tensor,
+        rope: Rope,
+        cache: tuple[Tensor, Tensor] | None,
+        start: int | tuple[int, ...],
+    ) -> Tensor | None:
+        """Return what block `name` makes of `x`, in float32; None where only the layers compute it.
+
+        `x` (batch, tokens, hidden) is used up; for the head it is (batch, hidden) or more, and logits come back.
+        """
+        if device != "cpu" or x.numel() > FUSED_TOKENS * x.shape[-1] or not weights:
+            return None
+        call = self._call(name, weights, cache)
+        if call is None:
+            return None
+        x = x.to(torch.float32).contiguous()
+        if isinstance(call, FusedHead):
+            return call(x)
+        if isinstance(call, FusedMlp):
+            call(x)
+            return x
+        assert cache is not None, f"{name} has no KV cache"
+        cos, sin = rope.tables(start, x.shape[1])  # type: ignore[arg-type, unused-ignore]
+        call(x, cos, sin, *cache, start)
+        return x
+
+    def _call(
+        self, name: str, weights: Mapping[str, Weight], cache: tuple[Tensor, Tensor] | None
+    ) -> FusedAttention | FusedMlp | FusedHead | None:
+        first = next(iter(weights.values()))
+        key = name, first.data_ptr() if isinstance(first, Tensor) else first.data.data_ptr()
+        if key not in self._calls:
+            self._calls[key] = fused_block(self._config, name, weights, None if cache is None else cache[0])
+        return self._calls[key]
+
+    def clear(self) -> None:
+        """Forget every call; the buffers may go."""
+        self._calls.clear()

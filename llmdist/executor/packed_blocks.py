@@ -1,0 +1,51 @@
+"""Brings quantised blocks into memory or onto disk for streaming, making at most one at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from ..model.layout import QUANTISED
+from ..model.quantize import PackedStore, quantise_block
+from .weights import BlockLayout, fill, read_tensor
+
+__all__ = ["PackedBlocks"]
+
+
+class PackedBlocks:
+    """The packed files of one checkpoint."""
+
+    def __init__(self, identity: str) -> None:
+        self._store = PackedStore(identity)
+
+    def located(self, name: str, precision: str, layout: BlockLayout) -> BlockLayout:
+        """Return `layout` with its packed file, if the block is quantised (an embedding never is)."""
+        quantised = precision in QUANTISED and name != "embed"
+        return layout.packed_in(self._store.path(name, precision)) if quantised else layout
+
+    def _is_ready(self, name: str, precision: str, layout: BlockLayout) -> bool:
+        return layout.packed is None or self._store.has(name, precision, layout.slots)
+
+    def fill(self, name: str, precision: str, layout: BlockLayout, buffer: Tensor) -> None:
+        """Fill `buffer` with the block: from its packed file, or from the checkpoint while the file is made."""
+        if self._is_ready(name, precision, layout):
+            fill(layout, buffer)
+            return
+        quantise_block(layout.entries, layout.slots, buffer, read_tensor)
+        self._store.keep(name, precision, buffer)
+
+    def prepare(self, streamed: Mapping[str, str], layouts: Mapping[str, BlockLayout]) -> None:
+        """Make the files of the quantised blocks among `streamed` (name -> precision).
+
+        Raises
+        ------
+        ModelError : the disk refuses; a streamed block has no other home.
+        """
+        for name, precision in streamed.items():
+            layout = layouts[name]
+            if not self._is_ready(name, precision, layout):
+                buffer = torch.empty(layout.nbytes, dtype=torch.uint8)
+                quantise_block(layout.entries, layout.slots, buffer, read_tensor)
+                self._store.require(name, precision, buffer)
