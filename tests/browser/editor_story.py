@@ -58,6 +58,13 @@ class EditorPage:
         """Wait until an expression over ``e`` is true."""
         self.page.wait_for_function(f"() => {{ {_FIND} return e && ({expression}); }}", timeout=seconds * 1000)
 
+    def wait_for_more_text(self, index: int, characters: int) -> None:
+        """Wait until a cell has printed so much more than now."""
+        length = "document.querySelectorAll('.jp-Notebook .jp-Cell')[i].innerText.length"
+        before = self.page.evaluate(f"i => {length}", index)
+        wait = f"([i, n]) => {length} > n"
+        self.page.wait_for_function(wait, arg=[index, before + characters], timeout=90_000)
+
     def settled(self) -> None:
         """Wait until the kernel confirmed every change."""
         self.wait_for("e.model.get('state').ack === e.state.seq")
