@@ -79,10 +79,10 @@ def main() -> None:
             print(words("move to drawn, kernel idle", measured(page, "lags")))
             print(words("  of it prediction", measured(page, "predictions")))
             for _ in range(3):
-                page.click("Re-plan around locks")
-                page.wait_for("e.model.get('state').searching && e.model.get('search').iteration > 1")
+                page.editor("e.send({ do: 'replan', seconds: 8 })")
+                page.wait_for("e.model.get('state').searching")
                 strokes(page, 6)
-                page.wait_for("!e.model.get('state').searching")
+                page.wait_for("!e.model.get('state').searching", 60)
             print(words("move to drawn, ants running", measured(page, "lags")))
             print(words("  of it prediction", measured(page, "predictions")))
             print(words("age of a trail when drawn, ants running", measured(page, "ages")))

@@ -33,7 +33,7 @@ def notebook_pictures() -> None:
             page.drag("cpu", "layers.6.mlp", "layers.6.mlp")
             page.page.keyboard.press("l")
             page.click("Re-plan around locks")
-            page.wait_for("e.model.get('state').note.text.includes('locked blocks')")
+            page.wait_for("e.model.get('state').note.text.includes('locked block')")
             lab.page.mouse.move(0, 0)
             lab.page.wait_for_timeout(800)
             panel.screenshot(path=str(HERE / "editor.png"))

@@ -96,7 +96,7 @@ def test_why_names_the_block_and_what_a_move_would_change(shell):
     """The answer tells where the block is, and whether its other option fits."""
     said(shell, "all disk")
     answer = said(shell, "why layers.3.mlp")
-    assert answer.startswith("layers.3.mlp is computed on cpu, streamed from disk, bf16.")
+    assert answer.startswith("layers.3.mlp is streamed from disk to cpu")
     assert "\ncpu bf16: " in answer and "fits" in answer
 
 

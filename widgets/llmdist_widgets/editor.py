@@ -209,8 +209,10 @@ class PlacementEditor:
         return "Did the step again." if done else "There is nothing to redo."
 
     def why(self, block: str) -> str:
-        """Return where a block is, and what its best other options would change, as text."""
-        return why_words(self.tables, self.draft.now.choice, block_indices(self.draft.names, block)[0])
+        """Return why a block is where it is in one sentence, then what its other options alone would change."""
+        index = block_indices(self.draft.names, block)[0]
+        reason = replace(self.plan_of_draft(), problem=self.problem).why(self.draft.names[index])
+        return "\n".join([reason, *why_words(self.tables, self.draft.now.choice, index)])
 
     # ---- the ants -----------------------------------------------------------------------------------
 
@@ -234,7 +236,7 @@ class PlacementEditor:
             self.draft.replace(self.draft.choice_of(found.placement))
         self.on_change()
         return (
-            f"The ants kept {len(locks)} locked blocks: {before.tokens_per_second:.1f} -> "
+            f"The ants kept {len(locks)} locked block{'s' * (len(locks) != 1)}: {before.tokens_per_second:.1f} -> "
             f"{found.prediction.tokens_per_second:.1f} tokens/s predicted."
         )
 

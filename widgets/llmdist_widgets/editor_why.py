@@ -12,9 +12,7 @@ from llmdist.planner.placement import Assignment
 from llmdist.planner.tables import CostTables
 from llmdist.units import format_bytes, format_seconds
 
-from .editor_tables import variant_of
-
-__all__ = ["Alternative", "alternatives", "assignment_words", "why_words"]
+__all__ = ["Alternative", "alternatives", "why_words"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,13 +45,6 @@ def alternatives(tables: CostTables, choice: Sequence[int], block: int) -> list[
     return sorted(found, key=lambda a: (bool(a.over_device), a.seconds_change))
 
 
-def assignment_words(assignment: Assignment) -> str:
-    """Return a choice as a person says it: ``computed on cpu, streamed from disk, bf16``."""
-    variant = variant_of(assignment)
-    rests = "resident there" if variant == "resident" else f"{variant} from {assignment.home_device}"
-    return f"computed on {assignment.exec_device}, {rests}, {assignment.precision}"
-
-
 def _change(seconds: float) -> str:
     if abs(seconds) < 5e-7:
         return "no change of speed"
@@ -62,13 +53,12 @@ def _change(seconds: float) -> str:
     return f"{format_seconds(abs(seconds))} {'more' if seconds > 0 else 'less'} per token"
 
 
-def why_words(tables: CostTables, choice: Sequence[int], block: int, count: int = 4) -> str:
-    """Return a few lines: where the block is, and what its best other options would change."""
-    name = tables.problem.blocks[block].name
-    lines = [f"{name} is {assignment_words(tables.options[block][choice[block]])}."]
+def why_words(tables: CostTables, choice: Sequence[int], block: int, count: int = 4) -> list[str]:
+    """Return a line for each of the block's best other options: what it alone would change, and whether it fits."""
+    lines = []
     for other in alternatives(tables, choice, block)[:count]:
         over = f"; {other.over_device} would be OVER its cap by {format_bytes(other.over_bytes)}"
         lines.append(
             f"{other.assignment.label}: {_change(other.seconds_change)}{over if other.over_device else '; it fits'}"
         )
-    return "\n".join(lines)
+    return lines

@@ -94,7 +94,7 @@ export function drawCompare(part, t, choice, p, other) {
   const rows = [["draft", p], [other.name, q]].map(([name, x]) => make("tr", {}, make("th", { scope: "row" }, name),
     ...[`${rateText(x.tokensPerSecond)} tokens/s`, secondsText(x.tpot), secondsText(x.ttft), bytesText(x.copied), x.fits ? "fits" : "OVER"].map((v) => make("td", {}, v))));
   const end = make("button", { type: "button", class: "llp-end" }, "End comparison");
-  part.compare.replaceChildren(make("table", {}, make("caption", {}, `${changed} blocks differ from ${other.name}; they carry the mark ≠`),
+  part.compare.replaceChildren(make("table", {}, make("caption", {}, `${changed} ${changed === 1 ? "block differs" : "blocks differ"} from ${other.name}, marked ≠`),
     make("thead", {}, make("tr", {}, ...["", "predicted", "per token", "first token", "copied per token", "memory"].map((v) => make(v ? "th" : "td", v ? { scope: "col" } : {}, v)))),
     make("tbody", {}, ...rows)), end);
   return end;
