@@ -18,20 +18,34 @@ from ..planner.stop import MaxSeconds
 from ..planner.tables import cost_tables
 from ._planner_suite import SUITE
 
-__all__ = ["METHODS", "Run", "Task", "run_all", "run_one"]
+__all__ = ["METHODS", "VARIANTS", "Run", "Task", "run_all", "run_one"]
 
 METHODS = ("colony", *RIVALS)
+#: The colony with one enhancement left out, for the ablation.
+VARIANTS: dict[str, tuple[tuple[str, Any], ...]] = {
+    "no macro ants": (("macro_every", 0),),
+    "no visibility": (("theta", 1e9),),
+    "no focused ants": (("focused_share", 0.0),),
+    "no arrangement by ants": (("arrange_every", 10**9),),
+    "no trail in arrangement": (("liking", 0.0),),
+    "no local search": (("rounds", 0),),
+    "no screening": (("screening", False),),
+    "moves only": (("kinds", {"move": 1.0}),),
+    "no threshold": (("threshold", 0.0),),
+    "fixed evaporation": (("adaptive", False),),
+    "no convergence factor": (("convergence", False),),
+    "no restart": (("restart_after", 10**9),),
+}
 
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """What to run; `seconds` of processor time; `params` are fields of the colony's parameters."""
+    """What to run, for so many seconds of processor time."""
 
     problem: str
     method: str
     seed: int
     seconds: float
-    params: tuple[tuple[str, Any], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +67,7 @@ def run_one(task: Task) -> Run:
     clock = time.process_time
     started = clock()
     try:
-        if task.method == "colony":
+        if task.method == "colony" or task.method in VARIANTS:
             return _colony(task)
         record = Record(cost_tables(problem), task.seconds, clock)
         RIVALS[task.method][0](record, task.seed)
@@ -64,7 +78,7 @@ def run_one(task: Task) -> Run:
 
 
 def _colony(task: Task) -> Run:
-    params = ColonyParameters(**dict(task.params))
+    params = ColonyParameters(**dict(VARIANTS.get(task.method, ())))
     trace: list[tuple[float, float]] = []
     events = search(SUITE[task.problem](), task.seed, MaxSeconds(task.seconds), params, True, time.process_time)
     while True:

@@ -19,7 +19,7 @@ from typing import Any
 
 from ..errors import PlanError
 from ..planner.rivals import RIVALS
-from ._planner_runs import METHODS, Run, Task, run_all
+from ._planner_runs import METHODS, VARIANTS, Run, Task, run_all
 from ._planner_suite import SUITE
 from .rows import conditions
 
@@ -35,6 +35,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--seconds", type=float, default=2.0, help="processor seconds per run (default 2)")
     parser.add_argument("--problems", default="*", help="patterns of problem names, separated by commas")
     parser.add_argument("--methods", default=",".join(METHODS), help=f"some of {', '.join(METHODS)}")
+    parser.add_argument("--ablation", action="store_true", help="run the colony without each of its parts instead")
     parser.add_argument("--jobs", type=int, default=2, help="processes side by side (default 2)")
     return parser
 
@@ -42,14 +43,14 @@ def _parser() -> argparse.ArgumentParser:
 def _tasks(options: argparse.Namespace) -> list[Task]:
     patterns = options.problems.split(",")
     problems = [name for name in SUITE if any(fnmatch(name, pattern) for pattern in patterns)]
-    methods = options.methods.split(",")
-    unknown = [method for method in methods if method not in METHODS]
+    methods = ["colony", *VARIANTS] if options.ablation else options.methods.split(",")
+    unknown = [method for method in methods if method not in METHODS and method not in VARIANTS]
     if unknown or not problems:
         raise PlanError(
             f"Methods {', '.join(unknown) or '-'} or problems {options.problems!r} are not known: methods are "
             f"{', '.join(METHODS)}; problems are {', '.join(SUITE)}."
         )
-    drawing = {"colony": True, **{name: draws for name, (_, draws) in RIVALS.items()}}
+    drawing = dict.fromkeys(["colony", *VARIANTS], True) | {name: draws for name, (_, draws) in RIVALS.items()}
     return [
         Task(problem, method, seed, options.seconds)
         for seed in range(options.seeds)

@@ -1,6 +1,7 @@
 """The planner: a problem in, a placement with its prediction, bound and gap out. Pure: no device is read."""
 
 from .params import ColonyParameters
+from .pareto import FrontPlan, pareto_front
 from .placement import Assignment, Placement
 from .plan_for import plan_for
 from .problem import PlanningProblem, Workload
@@ -13,6 +14,7 @@ __all__ = [
     "AnyOf",
     "Assignment",
     "ColonyParameters",
+    "FrontPlan",
     "GapReached",
     "HistoryRow",
     "MaxIterations",
@@ -25,6 +27,7 @@ __all__ = [
     "WhatIf",
     "Workload",
     "evaluate",
+    "pareto_front",
     "plan_for",
     "search",
     "solve",
