@@ -68,10 +68,11 @@ class PlanFinished:
 
 @dataclass(frozen=True, slots=True)
 class PlacementChanged:
-    """The engine moved to another placement between two tokens."""
+    """The engine moved to another placement between two tokens; the prediction is that of the new one."""
 
     time_seconds: float
     moved_blocks: tuple[str, ...]
+    predicted_tokens_per_second: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,7 +35,18 @@ from .hardware import HardwareProfile, describe, hardware_profile
 from .model.checkpoint import Checkpoint
 from .model.hub import resolve
 from .model.tokenizer import Tokenizer
-from .planner import Assignment, MaxSeconds, Placement, PlanningProblem, PlanResult, evaluate, solve, violations
+from .planner import (
+    AnyOf,
+    Asked,
+    Assignment,
+    MaxSeconds,
+    Placement,
+    PlanningProblem,
+    PlanResult,
+    evaluate,
+    solve,
+    violations,
+)
 from .planner.build import build_problem
 from .stage import Chain
 from .stage.messages import Load, Stepped
@@ -85,7 +96,7 @@ class Session:
         self.streaming = True
         self._isolate = isolate
         self._chain: Chain | None = None
-        self._cancelled = Flag()
+        self._cancelled, self._plan_stopped = Flag(), Flag()
         self._generating = Lock()
         self._chain_lock = Lock()  # one thread at a time opens, moves or closes the engine between generations
         self._pending: tuple[PlanResult, PlanResult] | None = None  # (wanted, before)
@@ -131,7 +142,9 @@ class Session:
             self.profile, self.hardware, vram=vram, ram=ram, disk=disk, precision=precision,
             context=context, batch=batch, objective=objective, locks=locks,
         )  # fmt: skip
-        result = solve(problem, seed=seed, stop=MaxSeconds(seconds), on_event=self._observe(on_event))
+        self._plan_stopped.clear()
+        stop = AnyOf((MaxSeconds(seconds), Asked(self._plan_stopped.is_set)))
+        result = solve(problem, seed=seed, stop=stop, on_event=self._observe(on_event))
         if self._generating.locked() and self.plan_result is not None:
             same = problem.workload == self.plan_result.problem.workload
             if not same:
@@ -141,6 +154,10 @@ class Session:
             self._close_chain()
         self.plan_result = result
         return result
+
+    def stop_planning(self) -> None:
+        """End the running search after its iteration; the best plan so far is put in force."""
+        self._plan_stopped.set()
 
     def apply(self, placement: Placement) -> None:
         """Put `placement` in force: now, or between two tokens of the running generation.
@@ -316,7 +333,9 @@ class Session:
             self.messages.append(f"The new placement could not be put in force, the one before stays: {error}")
             return
         if self._observer:
-            self._observer(PlacementChanged(time.monotonic(), plan.placement.blocks))
+            old = dict(before.placement.items())
+            moved = tuple(name for name, choice in plan.placement.items() if old[name] != choice)
+            self._observer(PlacementChanged(time.monotonic(), moved, plan.prediction.tokens_per_second))
 
     def _finish(self, on_event: Observer | None) -> None:
         stats = self.stats

@@ -56,8 +56,8 @@ def format_bytes(size: float) -> str:
 def format_rate(bytes_per_second: float) -> str:
     """Return a bandwidth with a decimal unit, such as ``23.9 GB/s``."""
     scaled, unit = bytes_per_second, "B/s"
-    for larger in ("kB/s", "MB/s", "GB/s"):
-        if abs(scaled) < 1000:
+    for larger in ("kB/s", "MB/s", "GB/s", "TB/s"):
+        if abs(scaled) < 999.5:
             break
         scaled, unit = scaled / 1000, larger
     return f"{scaled:.3g} {unit}"

@@ -7,11 +7,12 @@ from .plan_for import plan_for
 from .problem import PlanningProblem, Workload
 from .result import HistoryRow, PlanResult, Prediction
 from .solve import evaluate, search, solve, violations
-from .stop import AnyOf, GapReached, MaxIterations, MaxSeconds, NoImprovement
+from .stop import AnyOf, Asked, GapReached, MaxIterations, MaxSeconds, NoImprovement
 from .what_if import WhatIf
 
 __all__ = [
     "AnyOf",
+    "Asked",
     "Assignment",
     "ColonyParameters",
     "FrontPlan",

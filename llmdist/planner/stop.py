@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
-__all__ = ["AnyOf", "GapReached", "MaxIterations", "MaxSeconds", "NoImprovement", "Progress", "StopRule"]
+__all__ = ["AnyOf", "Asked", "GapReached", "MaxIterations", "MaxSeconds", "NoImprovement", "Progress", "StopRule"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +76,18 @@ class GapReached:
     def reason(self, progress: Progress) -> str | None:
         """Return ``gap`` once the plan is that close."""
         return "gap" if progress.best <= progress.bound * (1 + self.gap) else None
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """Stop as soon as `asked` returns true, such as the flag of a button."""
+
+    asked: Callable[[], bool]
+    seconds: float | None = None
+
+    def reason(self, progress: Progress) -> str | None:
+        """Return ``asked`` once somebody asked."""
+        return "asked" if self.asked() else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,8 @@
 """Magics for notebooks and IPython: ``%load_ext llmdist_magics``.
 
-``%llm_load``, ``%llm_plan``, ``%llm_place``, ``%llm_generate``, ``%llm_status``, ``%llm_unload``. Everything heavy is
-imported when the extension is loaded, not when this package is.
+``%llm_load``, ``%llm_plan``, ``%llm_place``, ``%llm_generate``, ``%llm_status``, ``%llm_report``, ``%llm_unload``;
+``%config LLMDist`` has their defaults. Everything heavy is imported when the extension is loaded, not when this
+package is.
 """
 
 from __future__ import annotations
@@ -24,14 +25,16 @@ def load_ipython_extension(ipython: InteractiveShell) -> None:
     from .load import load
     from .place import place
     from .plan import plan
+    from .report import report
     from .state import SessionState
     from .status import status
     from .unload import unload
 
     state = SessionState(ipython)
     setattr(ipython, _STATE, state)
-    for name, work in (("load", load), ("plan", plan), ("place", place), ("status", status), ("unload", unload)):
-        _register(ipython, f"llm_{name}", "line", state, work)
+    ipython.configurables.append(state.config)  # type: ignore[arg-type]
+    for work in (load, plan, place, status, report, unload):
+        _register(ipython, f"llm_{work.__name__}", "line", state, work)
     _register(ipython, "llm_generate", "line_cell", state, generate)
     completion.install(ipython, lambda: state.session)
 
@@ -62,6 +65,7 @@ def unload_ipython_extension(ipython: InteractiveShell) -> None:
     state = getattr(ipython, _STATE, None)
     if state is not None:
         state.replace(None)
+        ipython.configurables.remove(state.config)
         delattr(ipython, _STATE)
     completion.remove(ipython)
     for name in PARSERS:

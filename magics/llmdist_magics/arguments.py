@@ -39,11 +39,12 @@ def _parser(name: str, description: str, usage_tail: str = "") -> MagicParser:
 
 def _load() -> MagicParser:
     parser = _parser("llm_load", "Load a model and measure this machine; the session is named llm.")
-    parser.add_argument("model", help="a checkpoint folder, or demo")
+    parser.add_argument("model", help="demo, a checkpoint folder, or a hub name such as Qwen/Qwen3-8B")
     parser.add_argument("--revision", help="revision of the checkpoint")
     parser.add_argument(
         "--inline", action="store_true", help="run in this process, not a separate one"
     )
+    _common(parser, "the Session", "show nothing")
     return parser
 
 
@@ -60,12 +61,14 @@ def _plan() -> MagicParser:
         "--context", type=int, metavar="N", help="tokens that the KV cache must hold"
     )
     parser.add_argument("--batch", type=int, default=1, metavar="N", help="sequences (1)")
-    parser.add_argument("--objective", choices=("latency", "finish"), default="latency")
-    parser.add_argument("--seed", type=int, default=0, metavar="N", help="seed of the search (0)")
-    parser.add_argument("--seconds", type=float, default=2.0, metavar="X", help="search time (2)")
     parser.add_argument("--machine", metavar="NAME", help="simulate a known machine, such as rtx4090; applies nothing")
     parser.add_argument("--model-shape", metavar="NAME",
                         help="simulate a known model, such as llama-2-13b; needs no model loaded")  # fmt: skip
+    parser.add_argument("--objective", choices=("latency", "finish"), default="latency",
+                        help="time per token, or time until the last one")  # fmt: skip
+    parser.add_argument("--seed", type=int, metavar="N", help="seed of the search (%%config LLMDist.seed, 0)")
+    parser.add_argument("--seconds", type=float, metavar="X", help="search time (%%config LLMDist.seconds, 2)")
+    _background(parser)
     _common(parser, "the PlanResult")
     return parser
 
@@ -86,22 +89,46 @@ def _place() -> MagicParser:
 def _generate() -> MagicParser:
     parser = _parser("llm_generate", "Generate text: options first, then the prompt as it stands.",
                      "Write -- before a prompt that starts with a dash.")  # fmt: skip
-    parser.add_argument("--max-new-tokens", type=int, default=64, metavar="N")
-    parser.add_argument("--temperature", type=float, default=0.0, metavar="X", help="0 is greedy")
-    parser.add_argument("--top-k", type=int, default=0, metavar="N")
-    parser.add_argument("--top-p", type=float, default=1.0, metavar="X")
-    parser.add_argument("--seed", type=int, metavar="N")
-    parser.add_argument(
-        "--stop", action="append", default=[], metavar="TEXT", help="may be repeated"
-    )
-    parser.add_argument("--chat", action="store_true", help="apply the model's chat template")
+    parser.add_argument("--max-new-tokens", type=int, metavar="N",
+                        help="most tokens (%%config LLMDist.max_new_tokens, 64)")  # fmt: skip
+    parser.add_argument("--temperature", type=float, metavar="X", help="0 is greedy (%%config LLMDist.temperature)")
+    parser.add_argument("--top-k", type=int, default=0, metavar="N", help="sample among the N best; 0 is all (0)")
+    parser.add_argument("--top-p", type=float, default=1.0, metavar="X", help="sample among the best of mass X (1)")
+    parser.add_argument("--seed", type=int, metavar="N", help="seed of the sampling; without it every run differs")
+    parser.add_argument("--stop", action="append", default=[], metavar="TEXT", help="end there; may be repeated")
+    parser.add_argument("--chat", action="store_true", help="go on with the conversation, by the chat template")
+    parser.add_argument("--reset", action="store_true", help="forget the conversation first")
+    parser.add_argument("--expand", action="store_true", help="put variables in: $name, ${name}; $$ is a dollar")
+    _background(parser)
     _common(parser, "the text")
     return parser
 
 
-def _common(parser: MagicParser, result: str) -> None:
+def _status() -> MagicParser:
+    parser = _parser("llm_status", "Show the machine, what is loaded and the plan in force.")
+    parser.add_argument("-q", dest="quiet", action="store_true", help="as text, without a picture")
+    return parser
+
+
+def _report() -> MagicParser:
+    parser = _parser("llm_report", "Write plan and last generation to a page that needs neither kernel nor network.")
+    parser.add_argument("file", help="where to write, such as report.html")
+    parser.add_argument("--title", default="llmdist report", help="heading of the page")
+    _common(parser, "the path", None)
+    return parser
+
+
+def _background(parser: MagicParser) -> None:
+    parser.add_argument(
+        "--background", action="store_true", help="return a handle at once: poll(), text, stop(), wait()"
+    )
+
+
+def _common(parser: MagicParser, result: str, quiet: str | None = "show no pictures") -> None:
     parser.add_argument("-o", dest="output", action="store_true", help=f"return {result}")
-    parser.add_argument("-q", dest="quiet", action="store_true", help="show no pictures")
+    parser.add_argument("--out", metavar="NAME", help=f"keep {result} in this variable")
+    if quiet:
+        parser.add_argument("-q", dest="quiet", action="store_true", help=quiet)
 
 
 PARSERS: dict[str, MagicParser] = {
@@ -109,7 +136,8 @@ PARSERS: dict[str, MagicParser] = {
     "llm_plan": _plan(),
     "llm_place": _place(),
     "llm_generate": _generate(),
-    "llm_status": _parser("llm_status", "Print the model, the machine and the plan in force."),
+    "llm_status": _status(),
+    "llm_report": _report(),
     "llm_unload": _parser("llm_unload", "End the session and free its memory."),
 }
 

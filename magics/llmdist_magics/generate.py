@@ -1,58 +1,122 @@
 """`%llm_generate` and `%%llm_generate`: tokens come from a worker thread, so Stop always works.
 
-The main thread only waits on a queue, prints and pushes; an interrupt cancels and keeps the text.
+The main thread only waits on a queue, prints and pushes; an interrupt cancels and keeps the text. With --background
+the worker does all of it and the cell returns a handle.
 """
 
 from __future__ import annotations
 
+import argparse
 import queue
 import threading
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from IPython.core.error import UsageError
 
 from llmdist.events import Event
-from llmdist_widgets.live import LiveGeneration, in_notebook
+from llmdist.generation import GenerationStep
+from llmdist.session import Session
+from llmdist_widgets.live import in_notebook
+from llmdist_widgets.live_generation import LiveGeneration
 
 from .arguments import parse_with_prompt
+from .background import Background
+from .prompts import expanded
 from .state import SessionState, user_errors
 
 __all__ = ["generate"]
 
-_OPTIONS = ("max_new_tokens", "temperature", "top_k", "top_p", "seed", "chat")
+_OPTIONS = ("max_new_tokens", "temperature", "top_k", "top_p", "seed")
+Prompt = str | Sequence[int]
 
 
-def generate(state: SessionState, line: str, cell: str | None = None) -> str | None:
+def generate(state: SessionState, line: str, cell: str | None = None) -> str | Background | None:
     """Generate from the prompt after the options, or from the cell; return the text with -o."""
     options, prompt = parse_with_prompt("llm_generate", line)
+    if options.reset:
+        print(f"Forgot {state.conversation.reset()} turns of the conversation.")
+        if not prompt and cell is None:
+            return None
     session = state.require()
-    if cell is not None:
-        if prompt:
-            raise UsageError(
-                "%%llm_generate: the first line takes options only; move the prompt below."
-            )
-        prompt = cell.removesuffix("\n")
-    if not prompt:
-        raise UsageError("%llm_generate: the prompt is empty; write it after the options.")
+    prompt = _prompt(state, options, prompt, cell)
+    state.check_name(options.out)
+    state.config.filled(options, "max_new_tokens", "temperature")
     arguments = {name: getattr(options, name) for name in _OPTIONS}
     arguments["stop"] = tuple(options.stop)
+    views: list[LiveGeneration] = []
+    arrived: queue.Queue[Any] = queue.Queue()
+
+    def heard(event: Event) -> None:
+        if not options.background:
+            arrived.put(event)
+        for view in views if options.background else ():
+            view(event)
+
+    def answered(text: str) -> None:
+        if options.chat:
+            state.conversation.answered(prompt, text)
+
     with user_errors():
-        view = LiveGeneration(session.cancel) if in_notebook() and not options.quiet else None
+        asked: Prompt = session.tokenizer.chat(state.conversation.asking(prompt)) if options.chat else prompt
+        steps = session.generate(asked, on_event=heard, **arguments)  # a mistake is told here, before any picture
+        if in_notebook() and state.config.views and not options.quiet:
+            views.append(LiveGeneration(session))
+        if options.background:
+            job = Background("generation", session, _work(session, steps, views, answered), session.cancel)
+            state.keep(options.out, job)
+            return job
         try:
-            _run(session, prompt, arguments, view)
+            _run(session, steps, arrived, views[0] if views else None)
         finally:
-            if view:
-                view.done(session.text or "")
+            for view in views:
+                view.done(session.text)
+    answered(session.text)
+    state.keep(options.out, session.text)
     return session.text if options.output else None
 
 
-def _run(session: Any, prompt: str, arguments: dict[str, Any], view: LiveGeneration | None) -> None:
+def _prompt(state: SessionState, options: argparse.Namespace, prompt: str, cell: str | None) -> str:
+    if cell is not None:
+        if prompt:
+            raise UsageError("%%llm_generate: the first line takes options only; move the prompt below.")
+        prompt = cell.removesuffix("\n")
+    if options.expand:
+        prompt = expanded(prompt, state.shell.user_ns)
+    if not prompt.strip():
+        raise UsageError("%llm_generate: the prompt is empty; write it after the options.")
+    return prompt
+
+
+def _work(
+    session: Session,
+    steps: Iterator[GenerationStep],
+    views: Sequence[LiveGeneration],
+    answered: Callable[[str], None],
+) -> Callable[[], str]:
+    """Return the whole generation as a function for a thread of its own."""
+
+    def work() -> str:
+        try:
+            for _ in steps:
+                pass
+        finally:
+            for view in views:
+                view.done(session.text)
+        answered(session.text)
+        return session.text
+
+    return work
+
+
+def _run(
+    session: Session, steps: Iterator[GenerationStep], arrived: queue.Queue[Any], view: LiveGeneration | None
+) -> None:
     """Drain the worker's queue until it ends; print tokens where there is no view."""
-    arrived: queue.Queue[Any] = queue.Queue()
 
     def work() -> None:
         try:
-            for step in session.generate(prompt, on_event=arrived.put, **arguments):
+            for step in steps:
                 arrived.put(step.text)
             arrived.put(None)
         except BaseException as error:
@@ -77,7 +141,7 @@ def _run(session: Any, prompt: str, arguments: dict[str, Any], view: LiveGenerat
     if view is None:
         print()
     if stopped:
-        print(f"Stopped after {tokens} tokens; the text is kept in session.text.")
+        print(f"Stopped after {tokens} tokens; the text is kept in llm.text.")
 
 
 def _show(item: str | Event, view: LiveGeneration | None) -> None:

@@ -24,6 +24,7 @@ VERBS = (*_ALONE, *_WITH_BLOCKS, *_WITH_FILE)
 def place(state: SessionState, line: str) -> PlacementEditor | None:
     """Open the editor, or do what the words say; return the editor with -o."""
     options = parse("llm_place", line)
+    state.check_name(options.out)
     with user_errors():
         session = state.require()
         opened = state.editor is None
@@ -40,6 +41,7 @@ def place(state: SessionState, line: str) -> PlacementEditor | None:
             editor.show()
     if options.words[:1] == ["close"]:
         state.editor = None
+    state.keep(options.out, editor)
     return editor if options.output else None
 
 

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import argparse
+from collections.abc import Callable
 from functools import partial
 from typing import Any
+
+from IPython.core.error import UsageError
 
 from llmdist.hardware import hardware_profile
 from llmdist.planner import plan_for
@@ -12,38 +16,62 @@ from llmdist.units import parse_size
 from llmdist_widgets.live import LivePlan, in_notebook
 
 from .arguments import parse
+from .background import Background
 from .state import SessionState, user_errors
 
 __all__ = ["plan"]
 
 
-def plan(state: SessionState, line: str) -> PlanResult | None:
-    """Plan with the options in `line`; return the result with -o."""
-    options = parse("llm_plan", line)
+def plan(state: SessionState, line: str) -> PlanResult | Background | None:
+    """Plan with the options in `line`; return the result with -o, a handle with --background."""
+    options = state.config.filled(parse("llm_plan", line), "seed", "seconds")
     simulated = bool(options.machine or options.model_shape)
     session = state.session if options.model_shape else state.require()
+    state.check_name(options.out)
+    if simulated and options.background:
+        raise UsageError("%llm_plan: a simulated plan does not run in the background; leave --background out.")
     with user_errors():
-        arguments: dict[str, Any] = {
-            "vram": parse_size(options.vram) if options.vram else None,
-            "ram": parse_size(options.ram) if options.ram else None,
-            "precision": tuple(options.precision.split(",")) if options.precision else None,
-        }
-        for name in ("disk", "context", "batch", "objective", "seed", "seconds"):
-            arguments[name] = getattr(options, name)
-        view = LivePlan() if in_notebook() and not options.quiet else None
-        try:
-            search = partial(_simulate, session, options) if simulated else session.plan
-            result: PlanResult = search(**arguments, on_event=view)
-        except BaseException:
-            if view:
-                view.finish("<i>No plan was made.</i>", "No plan was made.")
-            raise
-    if view:
-        view.done(result)
-    elif not options.quiet:
-        print(result.summary())
-        print(result.bottleneck())
+        arguments = _arguments(options)
+        pictures = in_notebook() and state.config.views and not options.quiet
+        view = LivePlan(None if simulated else session.stop_planning) if pictures else None
+        work = partial(_simulate, session, options) if simulated else session.plan
+        search = partial(_search, view, partial(work, **arguments))
+        if options.background:
+            job = Background("search", session, search, session.stop_planning)
+            state.keep(options.out, job)
+            return job
+        result = search()
+    if view is None and not options.quiet:
+        print(_words(result))
+    state.keep(options.out, result)
     return result if options.output else None
+
+
+def _arguments(options: argparse.Namespace) -> dict[str, Any]:
+    names = ("disk", "context", "batch", "objective", "seed", "seconds")
+    return {
+        "vram": parse_size(options.vram) if options.vram else None,
+        "ram": parse_size(options.ram) if options.ram else None,
+        "precision": tuple(options.precision.split(",")) if options.precision else None,
+        **{name: getattr(options, name) for name in names},
+    }
+
+
+def _search(view: LivePlan | None, work: Callable[..., PlanResult]) -> PlanResult:
+    """Run the search; the view shows it and keeps the plan, or says that there is none."""
+    try:
+        found = work(on_event=view)
+    except BaseException:
+        if view:
+            view.finish("<i>No plan was made.</i>", "No plan was made.")
+        raise
+    if view:
+        view.done(found, _words(found))
+    return found
+
+
+def _words(plan: PlanResult) -> str:
+    return f"{plan.summary()}\n{plan.bottleneck()}"
 
 
 def _simulate(session: Any, options: Any, **arguments: Any) -> PlanResult:

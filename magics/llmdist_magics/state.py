@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import keyword
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -10,6 +11,9 @@ from IPython.core.error import UsageError
 from IPython.core.interactiveshell import InteractiveShell
 
 from llmdist.errors import LlmdistError
+
+from .config import LLMDist
+from .prompts import Conversation
 
 __all__ = ["SessionState", "user_errors"]
 
@@ -21,6 +25,8 @@ class SessionState:
         self.shell = shell
         self.session: Any = None
         self.editor: Any = None
+        self.config = LLMDist(parent=shell)
+        self.conversation = Conversation()
 
     def require(self) -> Any:
         """Return the session; UsageError when no model is loaded."""
@@ -28,9 +34,20 @@ class SessionState:
             raise UsageError("No model is loaded: run %llm_load demo or %llm_load FOLDER first.")
         return self.session
 
+    def check_name(self, name: str | None) -> None:
+        """UsageError when --out names nothing that can be a variable."""
+        if name is not None and (not name.isidentifier() or keyword.iskeyword(name)):
+            raise UsageError(f"--out {name}: a variable cannot have that name; write for example --out answer.")
+
+    def keep(self, name: str | None, value: Any) -> None:
+        """Store `value` in the variable that --out names."""
+        if name is not None:
+            self.shell.user_ns[name] = value
+
     def replace(self, session: Any) -> None:
         """Take a new session (or None) and unload the former one."""
         former, self.session = self.session, session
+        self.conversation.reset()
         if self.editor is not None:
             self.editor.close()
             self.editor = None

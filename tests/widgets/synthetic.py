@@ -38,6 +38,7 @@ def make_problem(layers: int) -> PlanningProblem:
     )
     links = (
         Link("cpu", "cuda:0", 2e10, 1e-5),
+        Link("cuda:0", "cpu", 2e10, 1e-5),
         Link("disk", "cuda:0", 3e9, 1e-4),
         Link("disk", "cpu", 3e9, 1e-4),
     )

@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import base64
+import random
 import re
 import sys
+from dataclasses import replace
 from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
 
+from llmdist.events import IterationFinished
+from llmdist.planner.placement import Placement
 from llmdist_widgets import generation_html, plan_html, write_report
 from llmdist_widgets.theme import cividis
 
 sys.path.insert(0, str(Path(__file__).parent))
 from synthetic import make_generation, make_plan
+
+VALUES = (0.02, 0.02, 0.03, 0.05, 0.4, 1.0)  # a trail on its way: most options faded
 
 
 def pictures(html: str) -> list[str]:
@@ -32,8 +38,22 @@ def test_every_picture_is_xml_and_small(layers):
     plan, events = make_plan(layers)
     text, generation = make_generation(plan)
     html = plan_html(plan, events) + generation_html(text, generation)
-    assert len(pictures(html)) == 6
+    assert len(pictures(html)) == 7
     assert all(len(tag) <= 60_000 for tag in re.findall(r"<img[^>]*>", html))
+
+
+def test_an_irregular_plan_of_80_layers_stays_small():
+    """With a different choice at every block and a trail of noise, each view has at most 60 KB."""
+    plan, events = make_plan(79)
+    rng = random.Random(0)
+    options = {block.name: plan.problem.options(block) for block in plan.problem.blocks}
+    chosen = tuple(rng.choice(options[name]) for name in plan.placement.blocks)
+    noisy = [replace(e, trail=tuple(tuple(rng.choice(VALUES) for _ in row) for row in e.trail))
+             if isinstance(e, IterationFinished) else e for e in events]  # fmt: skip
+    html = plan_html(replace(plan, placement=Placement(plan.placement.blocks, chosen)), noisy)
+    text, generation = make_generation(plan)
+    assert len(html) <= 60_000
+    assert len(generation_html(text, generation, plan=plan)) <= 60_000
 
 
 def test_plan_pictures_carry_labels_and_units():
@@ -50,9 +70,10 @@ def test_generation_pictures_carry_units_and_text_is_escaped():
     plan, _ = make_plan()
     text, events = make_generation(plan)
     html = generation_html(text, events)
-    speed, memory, blocks = pictures(html)
+    speed, memory, blocks, timeline = pictures(html)
     assert "tokens/s" in speed and "predicted 33.3" in speed
     assert "of 6 GiB" in memory and ">ms<" in blocks
+    assert "measured" in timeline and "copy cuda:0" in timeline
     assert "&lt;found&gt;" in html and "<found>" not in html
 
 
@@ -69,11 +90,13 @@ def test_plan_without_events_is_drawn():
 
 
 def test_report_loads_nothing_from_elsewhere(tmp_path):
-    """The page is self-contained: no script, no link, no address but data."""
+    """The page is self-contained: its scripts are inline and nothing in it has an address but data."""
     plan, events = make_plan()
     text, generation = make_generation(plan)
     page = write_report(tmp_path / "r.html", plan, events, generation, text).read_text()
-    assert "<script" not in page and "<link" not in page and 'src="http' not in page
+    addresses = re.findall(r"""(?:src|href)=["']([^"']{0,30})|url\(["']?([^)"']{0,20})|(?:fetch|import)\(""", page)
+    assert page.count("<script>") == 2 and "<link" not in page
+    assert all(a.startswith("data:image/svg+xml;base64,"[: len(a)]) and a for a, _ in addresses), addresses
 
 
 def test_cividis_ends():

@@ -2,29 +2,57 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from html import escape
 
+from llmdist.cost.timeline import measured_timeline, predicted_timeline
 from llmdist.events import (
     BlockComputed,
     CopyFinished,
     Event,
     GenerationFinished,
     GenerationStarted,
+    PlacementChanged,
     StageRestarted,
     TokenProduced,
 )
+from llmdist.planner.result import PlanResult
 from llmdist.units import format_bytes, format_seconds
 
 from .planning import LEFT, RIGHT, SPAN, block_axis, memory_bars
+from .replay import interactive, timeline_replay
 from .svg import Canvas, image, line_path, nice_ticks
 from .theme import COMPUTE, COPY, HTML_STYLE
+from .timeline import timeline_svg
 
-__all__ = ["block_time_svg", "generation_html", "memory_svg", "speed_svg"]
+__all__ = ["block_time_svg", "generation_html", "memory_svg", "predicted_steps", "speed_svg"]
 
 
-def speed_svg(tokens: Sequence[TokenProduced], predicted: float) -> str:
-    """Return tokens/s over tokens after the first, with the prediction as a dashed line."""
+ENDINGS = {
+    "length": "ended at the limit of new tokens",
+    "stop": "ended at a stop text",
+    "end_of_text": "ended by itself",
+    "interrupted": "stopped by hand",
+}
+
+
+def predicted_steps(events: Sequence[Event], predicted: float = 0.0) -> list[tuple[int, float]]:
+    """Return (token index, tokens/s predicted from there on); `predicted` is used where the events carry none."""
+    steps: list[tuple[int, float]] = []
+    tokens = 0
+    for event in events:
+        if isinstance(event, GenerationStarted):
+            steps, tokens = [(0, event.predicted_tokens_per_second or predicted)], 0
+        elif isinstance(event, PlacementChanged):
+            steps.append((tokens, event.predicted_tokens_per_second))
+        elif isinstance(event, TokenProduced):
+            tokens = event.index + 1
+    return steps or [(0, predicted)]
+
+
+def speed_svg(tokens: Sequence[TokenProduced], goals: Sequence[tuple[int, float]]) -> str:
+    """Return tokens/s over tokens after the first, with the prediction as a dashed line that follows the plan."""
     canvas = Canvas(250, "Speed over tokens")
     canvas.text(16, 24, "Speed: tokens/s over tokens (after the first)", "ink b")
     top, under, right = 52, 202, RIGHT - 120
@@ -33,10 +61,9 @@ def speed_svg(tokens: Sequence[TokenProduced], predicted: float) -> str:
         canvas.text(LEFT, 120, "Fewer than two tokens: no speed to draw.", "soft")
         return canvas.render()
     speeds = [1 / token.step_seconds for token in steps]
-    usual = sorted(speeds)[
-        int(0.95 * (len(speeds) - 1))
-    ]  # one lucky step must not flatten the rest
-    ticks = nice_ticks(0.0, 1.1 * max(usual, predicted), 5)
+    usual = sorted(speeds)[int(0.95 * (len(speeds) - 1))]  # one lucky step must not flatten the rest
+    predicted = goals[-1][1]
+    ticks = nice_ticks(0.0, 1.1 * max(usual, *(value for _, value in goals)), 5)
     first, last = steps[0].index, max(steps[-1].index, steps[0].index + 1)
 
     def x_of(index: float) -> float:
@@ -56,9 +83,14 @@ def speed_svg(tokens: Sequence[TokenProduced], predicted: float) -> str:
     mean = len(steps) / sum(token.step_seconds for token in steps)
     labels = [(y_of(mean), f"mean {mean:.3g}", "bestt b")]
     if predicted > 0:
-        y = y_of(predicted)
-        canvas.line(LEFT, y, right, y, "bound", 'stroke-width="2" stroke-dasharray="7 4"')
-        labels.append((y, f"predicted {predicted:.3g}", "boundt b"))
+        ends = [max(first, index) for index, _ in goals[1:]] + [last]
+        begins = [first, *ends[:-1]]
+        path = "".join(
+            f"{'L' if i else 'M'}{x_of(begins[i]):.1f} {y_of(value):.1f}H{x_of(ends[i]):.1f}"
+            for i, (_, value) in enumerate(goals)
+        )
+        canvas.add(f'<path class="bound" fill="none" stroke-width="2" stroke-dasharray="7 4" d="{path}"/>')
+        labels.append((y_of(predicted), f"predicted {predicted:.3g}", "boundt b"))
     previous = -100.0
     for y, words, kind in sorted(labels):
         previous = max(y + 4, previous + 17)
@@ -86,8 +118,8 @@ def block_time_svg(token: TokenProduced) -> str:
     compute, copy = _milliseconds(token.computes), _milliseconds(token.copies)
     canvas.legend(
         LEFT, 46,
-        [(COMPUTE, f"compute ({sum(compute.values()):.3g} ms)"),
-         (COPY, f"copy ({sum(copy.values()):.3g} ms, may run while others compute)")],
+        [(COMPUTE, f"compute ({_total(compute)} ms)"),
+         (COPY, f"copy ({_total(copy)} ms, may run while others compute)")],
     )  # fmt: skip
     if not names:
         canvas.text(LEFT, 140, "No block times were recorded for this token.", "soft")
@@ -103,14 +135,18 @@ def block_time_svg(token: TokenProduced) -> str:
     width = SPAN / len(names)
     for colour, times, shift in ((COMPUTE, compute, 0.05), (COPY, copy, 0.5)):
         path = "".join(
-            f"M{LEFT + width * (i + shift):.1f} {under}v-{height(times[name]):.1f}"
-            f"h{0.45 * width:.1f}v{height(times[name]):.1f}z"
+            f"M{LEFT + width * (i + shift + 0.22):.1f} {under}v-{height(times[name]):.1f}"
             for i, name in enumerate(names)
             if times.get(name, 0) > 0
         )
-        canvas.add(f'<path fill="{colour}" d="{path}"/>')
+        canvas.add(f'<path stroke="{colour}" stroke-width="{0.44 * width:.2f}" d="{path}"/>')
     block_axis(canvas, names, under)
     return canvas.render()
+
+
+def _total(times: Mapping[str, float]) -> str:
+    whole = sum(times.values())
+    return f"{whole:.0f}" if whole >= 1000 else f"{whole:.3g}"
 
 
 def _milliseconds(spans: Sequence[CopyFinished | BlockComputed]) -> dict[str, float]:
@@ -121,30 +157,55 @@ def _milliseconds(spans: Sequence[CopyFinished | BlockComputed]) -> dict[str, fl
     return total
 
 
-def generation_html(text: str, events: Sequence[Event], predicted: float = 0.0) -> str:
-    """Return the static view of a generation: text, facts, speed, memory, milliseconds per block.
+def generation_html(
+    text: str, events: Sequence[Event], predicted: float = 0.0, plan: PlanResult | None = None
+) -> str:
+    """Return the lasting view of a generation: text, facts, speed, memory, milliseconds per block, timeline.
 
-    `predicted` tokens/s is used where the events carry no prediction.
+    `predicted` tokens/s is used where the events carry no prediction; with `plan` the timeline that the cost
+    model predicts stands under the measured one. The pictures need no script; the timeline can be read span by
+    span where scripts are allowed.
     """
-    started = next((e for e in reversed(events) if isinstance(e, GenerationStarted)), None)
+    events = _last(events)
+    started = next((e for e in events if isinstance(e, GenerationStarted)), None)
     ended = next((e for e in reversed(events) if isinstance(e, GenerationFinished)), None)
     tokens = [event for event in events if isinstance(event, TokenProduced)]
-    goal = (started.predicted_tokens_per_second if started else 0.0) or predicted
+    steps = predicted_steps(events, predicted)
     quote = (
         '<div style="white-space:pre-wrap;overflow-wrap:anywhere;padding:8px 12px;margin:4px 0;'
-        f'border-left:4px solid #0072B2">{escape(text)}</div>'
+        f'border-left:4px solid #0072B2">{escape(text.strip(chr(10)))}</div>'
     )
-    parts = [quote, f"<div>{_facts(ended, goal, len(tokens))}</div>"]
+    parts = [quote, f"<div>{_facts(ended, steps[-1][1], len(tokens))}</div>"]
     for event in events:
         if isinstance(event, StageRestarted):
             parts.append(f"<div>The engine was restarted: {escape(event.reason)}</div>")
     if tokens:
-        parts.append(image(speed_svg(tokens, goal), "Tokens per second over tokens."))
+        parts.append(image(speed_svg(tokens, steps), "Tokens per second over tokens."))
         parts.append(image(memory_svg(tokens, started), "Memory per device against its cap."))
         timed = next((t for t in reversed(tokens) if t.computes or t.copies), None)
         if timed:
             parts.append(image(block_time_svg(timed), "Milliseconds per block of the last token."))
+            parts.append(_timeline(timed, plan))
     return f'<div style="{HTML_STYLE}">{"".join(parts)}</div>'
+
+
+def _last(events: Sequence[Event]) -> list[Event]:
+    """Return the events of the last generation alone."""
+    begun = [index for index, event in enumerate(events) if isinstance(event, GenerationStarted)]
+    return list(events[begun[-1] :]) if begun else list(events)
+
+
+def _timeline(token: TokenProduced, plan: PlanResult | None) -> str:
+    measured = measured_timeline(token)
+    same = plan is not None and {c.block for c in token.computes} == set(plan.placement.blocks)
+    predicted = predicted_timeline(plan.problem, plan.placement) if plan is not None and same else None
+    if predicted is not None and not math.isfinite(predicted.seconds):
+        predicted = None  # a placement without a path for its activations
+    title = f"Copies and computes of token {token.index}"
+    waiting = format_seconds(measured.waiting_seconds())
+    words = f"{title}: measured {format_seconds(measured.seconds)}, {waiting} of it waiting for weights."
+    picture = image(timeline_svg(measured, predicted, title), words)
+    return interactive(picture, timeline_replay(measured, predicted, title))
 
 
 def _facts(ended: GenerationFinished | None, predicted: float, tokens: int) -> str:
@@ -154,5 +215,5 @@ def _facts(ended: GenerationFinished | None, predicted: float, tokens: int) -> s
     return (
         f"<b>{ended.tokens_per_second:.3g} tokens/s</b>{goal}; {ended.tokens} tokens, first after "
         f"{format_seconds(ended.ttft_seconds)}; {format_bytes(ended.bytes_moved)} copied; "
-        f"ended by {escape(ended.reason.replace('_', ' '))}."
+        f"{escape(ENDINGS.get(ended.reason, ended.reason))}."
     )

@@ -1,14 +1,13 @@
-"""Views that move while the ants search and while tokens come, then leave a static copy behind.
+"""Views that move while the ants search and while tokens come, then leave a copy behind that needs no kernel.
 
 Without a notebook frontend (terminal IPython) nothing is displayed and the caller prints text.
-State goes to the browser at most 15 times a second; the last state is always the static copy.
+State goes to the browser at most ten times a second; clicks only enqueue or set a flag, so a busy cell hears them.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
-from pathlib import Path
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import anywidget
@@ -16,21 +15,16 @@ import traitlets
 from IPython.core.getipython import get_ipython
 from IPython.display import display
 
-from llmdist.events import (
-    Event,
-    GenerationStarted,
-    IterationFinished,
-    PlanStarted,
-    TokenProduced,
-)
-from llmdist.planner.result import PlanResult
+from llmdist.events import Event, IterationFinished, PlanStarted
+from llmdist.planner import MaxSeconds, PlanningProblem, PlanResult, solve
 
-from .generation import generation_html
 from .planning import plan_html
+from .replay import script
 
-__all__ = ["LiveGeneration", "LivePlan", "LiveView", "StaticView", "in_notebook"]
+__all__ = ["LivePlan", "LiveView", "StaticView", "in_notebook", "watch"]
 
-MINIMUM_SECONDS = 1 / 15
+MINIMUM_SECONDS = 0.1
+POINTS = 240
 
 
 def in_notebook() -> bool:
@@ -49,121 +43,111 @@ class StaticView:
 
 
 class LiveView(anywidget.AnyWidget):
-    """Draws `state` in the browser; the Stop button sends the message ``stop``."""
+    """Draws `setup` (sent once) and `now` in the browser; `on_ask` gets what its buttons ask for."""
 
-    _esm = Path(__file__).parent / "static" / "live.js"
-    state = traitlets.Dict().tag(sync=True)
+    _esm = script("draw.js", "plots.js", "bars.js", "search.js", "timeline.js", "replay.js", "live.js")
+    setup = traitlets.Dict().tag(sync=True)
+    now = traitlets.Dict().tag(sync=True)
+    trail = traitlets.Bytes().tag(sync=True)
 
-    def __init__(self, on_stop: Callable[[], None] | None = None) -> None:
+    def __init__(self, on_ask: Callable[[Mapping[str, Any]], None] | None = None) -> None:
         super().__init__()
-        self._on_stop = on_stop
+        self._on_ask = on_ask
         self.on_msg(self._received)
+        if hasattr(self.comm, "_reply_subshell_for"):
+            # ipykernel 7.4 sends a click to the thread that last spoke, which is busy; the frontend chose a free one.
+            self.comm._reply_subshell_for = lambda data, default: default
 
     def _received(self, _: Any, content: Any, buffers: Any) -> None:
-        if content == "stop" and self._on_stop:
-            self._on_stop()
+        if isinstance(content, dict) and self._on_ask:
+            self._on_ask(content)
 
 
-class _Live:
-    """A widget on display that is fed at most 15 times a second and then frozen."""
+class Live:
+    """A widget on display that is fed a few times a second and then replaced by its lasting copy."""
 
-    def __init__(self, on_stop: Callable[[], None] | None = None) -> None:
+    def __init__(self, on_ask: Callable[[Mapping[str, Any]], None] | None = None) -> None:
         self.events: list[Event] = []
-        self._view = LiveView(on_stop)
+        self.pushes = 0
+        self._view = LiveView(on_ask)
         self._place = display(self._view, display_id=True)
         self._sent = 0.0
 
-    def _push(self, state: dict[str, Any]) -> None:
-        self._view.state = state
+    def _push(self, **state: Any) -> None:
+        with self._view.hold_sync():
+            for name, value in state.items():
+                setattr(self._view, name, value)
+        self.pushes += 1
         self._sent = time.monotonic()
 
-    def _due(self) -> bool:
-        return time.monotonic() - self._sent >= MINIMUM_SECONDS
+    def _due(self, seconds: float = MINIMUM_SECONDS) -> bool:
+        return time.monotonic() - self._sent >= seconds
 
     def finish(self, html: str, text: str) -> None:
-        """Replace the widget by its static copy."""
+        """Replace the widget by its lasting copy."""
         if self._place is not None:
             self._place.update(StaticView(html, text))
         self._view.close()
 
 
-class LivePlan(_Live):
-    """An observer of a search."""
+def thinned(values: Sequence[Any]) -> list[Any]:
+    """Return at most about `POINTS` of `values`, the last one always."""
+    stride = -(-len(values) // POINTS) or 1
+    kept = list(values[::stride])
+    return kept if not values or (len(values) - 1) % stride == 0 else [*kept, values[-1]]
 
-    def __init__(self) -> None:
-        super().__init__()
-        self._started: PlanStarted | None = None
-        self._best: list[float] = []
+
+class LivePlan(Live):
+    """An observer of a search; `on_stop` ends it with the best plan so far."""
+
+    def __init__(self, on_stop: Callable[[], None] | None = None) -> None:
+        super().__init__(lambda content: on_stop() if on_stop and content.get("ask") == "stop" else None)
+        self._can_stop = on_stop is not None
+        self._rows: list[IterationFinished] = []
 
     def __call__(self, event: Event) -> None:
         """Keep the event and show it when it is time."""
         self.events.append(event)
         if isinstance(event, PlanStarted):
-            self._started = event
-        elif isinstance(event, IterationFinished) and self._started:
-            self._best.append(event.best * 1e3)
+            self._rows = []
+            width = max(map(len, event.options))
+            self._view.setup = {
+                "kind": "search", "blocks": event.blocks, "options": event.options, "width": width,
+                "stop": self._can_stop,
+            }  # fmt: skip
+        elif isinstance(event, IterationFinished):
+            self._rows.append(event)
             if self._due():
-                self._push(self._state(self._started, event))
+                self._show(event)
 
-    def _state(self, started: PlanStarted, event: IterationFinished) -> dict[str, Any]:
-        stride = max(1, len(self._best) // 300)
-        return {
-            "phase": "plan",
-            "options": started.options,
-            "trail": [[round(255 * value) for value in row] for row in event.trail],
+    def _show(self, event: IterationFinished) -> None:
+        rows = thinned(self._rows)
+        now = {
+            "iterations": [row.iteration for row in rows],
+            "best": [_finite(1e3 * row.best) for row in rows],
+            "mean": [_finite(1e3 * row.mean) for row in rows],
+            "entropy": [round(row.entropy, 3) for row in rows],
+            "bound": _finite(1e3 * event.bound) or 0,
             "choice": event.best_choice,
-            "iteration": event.iteration,
-            "best": self._best[::stride] + self._best[-1:],
-            "bound": event.bound * 1e3,
         }
+        trail = bytes(round(255 * value) for cells in event.trail for value in cells)
+        self._push(now=now, trail=trail)
 
-    def done(self, plan: PlanResult) -> None:
-        """Leave the static view of `plan`."""
-        self.finish(plan_html(plan, self.events), plan.summary())
-
-
-class LiveGeneration(_Live):
-    """An observer of a generation, with a Stop button that calls `on_stop`."""
-
-    def __init__(self, on_stop: Callable[[], None]) -> None:
-        super().__init__(on_stop)
-        self.text = ""
-        self._speeds: list[float] = []
-        self._started: GenerationStarted | None = None
-
-    def __call__(self, event: Event) -> None:
-        """Keep the event and show it when it is time."""
-        self.events.append(event)
-        if isinstance(event, GenerationStarted):
-            self._started = event
-        elif isinstance(event, TokenProduced):
-            self.text += event.text
-            if event.index and event.step_seconds > 0:
-                self._speeds.append(1 / event.step_seconds)
-            if self._due():
-                self._push(self._state(event))
-
-    def _state(self, event: TokenProduced) -> dict[str, Any]:
-        started = self._started
-        return {
-            "phase": "generate",
-            "text": self.text,
-            "speeds": [round(speed, 2) for speed in self._speeds[-400:]],
-            "predicted": started.predicted_tokens_per_second if started else 0,
-            "memory": dict(event.memory_bytes),
-            "caps": dict(started.cap_bytes) if started else {},
-        }
-
-    def done(self, text: str) -> None:
-        """Leave the static view of the generation."""
-        self.finish(generation_html(text, self.events), text)
+    def done(self, plan: PlanResult, words: str | None = None) -> None:
+        """Show the last state, then leave the lasting view of `plan`; `words` are its text, else its summary."""
+        if self._rows:
+            self._show(self._rows[-1])
+        self.finish(plan_html(plan, self.events), words or plan.summary())
 
 
-def show(html: str, text: str) -> None:
-    """Display a static view where there is a notebook."""
-    display(StaticView(html, text))
+def _finite(value: float) -> float | None:
+    return float(f"{value:.6g}") if abs(value) < 1e12 else None
 
 
-def replay(plan: PlanResult, events: Sequence[Event]) -> StaticView:
-    """Return the static view of a plan from recorded events."""
-    return StaticView(plan_html(plan, events), plan.summary())
+def watch(problem: PlanningProblem, seconds: float = 2.0, seed: int = 0) -> PlanResult:
+    """Search a placement of `problem` and show the ants at work; for any problem, such as one read from a file."""
+    view = LivePlan() if in_notebook() else None
+    result = solve(problem, seed=seed, stop=MaxSeconds(seconds), on_event=view)
+    if view is not None:
+        view.done(result)
+    return result

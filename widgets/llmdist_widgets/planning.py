@@ -7,10 +7,11 @@ from collections.abc import Callable, Mapping, Sequence
 from html import escape
 
 from llmdist.events import Event, IterationFinished, PlanFinished, PlanStarted
-from llmdist.planner.placement import Placement
+from llmdist.planner.placement import Assignment, Placement
 from llmdist.planner.result import HistoryRow, PlanResult
 from llmdist.units import format_bytes, format_seconds
 
+from .replay import VIEW_BYTES, interactive, search_replay
 from .svg import WIDTH, Canvas, block_ticks, image, line_path, nice_ticks
 from .theme import HTML_STYLE, RESIDENT, STREAMED, cividis
 
@@ -18,7 +19,7 @@ __all__ = ["convergence_svg", "memory_bars", "pheromone_svg", "placement_svg", "
 
 LEFT, RIGHT = 150, WIDTH - 20
 SPAN = RIGHT - LEFT
-LEVELS = 24
+LEVELS = 12
 
 
 def option_rows(started: PlanStarted) -> list[str]:
@@ -37,19 +38,25 @@ def pheromone_svg(started: PlanStarted, iteration: IterationFinished) -> str:
     _colour_scale(canvas)
     for row, label in enumerate(rows):
         canvas.text(LEFT - 8, top + high * (row + 0.5) + 4, label, "ink", "end")
-    cells: dict[int, list[str]] = {}
+    columns = len(started.blocks)
+    levels = [[-1] * columns for _ in rows]  # -1: the block has no such option
     for column, options in enumerate(started.options):
         for option, label in enumerate(options):
-            level = round(min(1.0, max(0.0, iteration.trail[column][option])) * (LEVELS - 1))
-            cells.setdefault(level, []).append(f"M{column} {row_of[label]}h1v1h-1z")
-    columns = len(started.blocks)
+            value = min(1.0, max(0.0, iteration.trail[column][option]))
+            levels[row_of[label]][column] = round(value * (LEVELS - 1))
     canvas.rect(LEFT, top, SPAN, high * len(rows), kind="track")
     canvas.add(
         f'<g transform="translate({LEFT} {top})scale({SPAN / columns:.5f} {high})" '
-        'shape-rendering="crispEdges">'
+        'shape-rendering="crispEdges"><g transform="translate(0 .5)" stroke-width="1">'
     )
-    for level, paths in sorted(cells.items()):
-        canvas.add(f'<path fill="{cividis(level / (LEVELS - 1))}" d="{"".join(paths)}"/>')
+    cells: dict[int, str] = {}
+    for row, line in enumerate(levels):
+        for start, end, level in runs(line):
+            if isinstance(level, int) and level >= 0:
+                cells[level] = cells.get(level, "") + f"M{start} {row}h{end - start}"
+    for level, path in sorted(cells.items()):
+        canvas.add(f'<path stroke="{cividis(level / (LEVELS - 1))}" d="{path}"/>')
+    canvas.add("</g>")
     best = [
         row_of[started.options[column][option]]
         for column, option in enumerate(iteration.best_choice)
@@ -137,25 +144,32 @@ def _chips(
     """Draw runs of equal choices as chips, with a gap between blocks while it can be seen."""
     width = SPAN / len(placement.blocks)
     gap = 2.0 if width >= 12 else 0.0
+    paths = {RESIDENT: "", STREAMED: ""}
+    words: list[tuple[float, float, Assignment, float]] = []
     for start, end, _choice in runs(placement.assignments):
         assignment = placement.assignments[start]
         colour = RESIDENT if assignment.mode == "resident" else STREAMED
         y = top + high * devices.index(assignment.exec_device) + 4
         home = top + high * devices.index(assignment.home_device) + high / 2 - 2
-        pieces = [(i, i + 1) for i in range(start, end)] if gap else [(start, end)]
-        for first, last in pieces:
+        for first, last in [(i, i + 1) for i in range(start, end)] if gap else [(start, end)]:
             x, wide = LEFT + width * first + gap / 2, width * (last - first) - gap
-            canvas.rect(x, y, wide, high - 8, colour)
+            paths[colour] += _box(x, y, wide, high - 8)
             if assignment.mode == "streamed":
-                canvas.rect(x, home, wide, 4, colour)
+                paths[colour] += _box(x, home, wide, 4)
         if width * (end - start) > 8.0 * len(assignment.precision) + 8:
-            ink = "#fff" if assignment.mode == "resident" else "#1b1f24"
-            middle = LEFT + width * (start + end) / 2
-            if gap:
-                wide = 7.6 * len(assignment.precision) + 8
-                canvas.rect(middle - wide / 2, y, wide, high - 8, colour)
-            canvas.add(f'<text x="{middle:.0f}" y="{y + 18:.0f}" fill="{ink}" '
-                       f'text-anchor="middle">{escape(assignment.precision)}</text>')  # fmt: skip
+            words.append((LEFT + width * (start + end) / 2, y, assignment, 7.6 * len(assignment.precision) + 8))
+    for colour, path in paths.items():
+        canvas.add(f'<path fill="{colour}" d="{path}"/>')
+    for middle, y, assignment, wide in words:
+        resident = assignment.mode == "resident"
+        if gap:
+            canvas.rect(middle - wide / 2, y, wide, high - 8, RESIDENT if resident else STREAMED)
+        canvas.add(f'<text x="{middle:.0f}" y="{y + 18:.0f}" fill="{"#fff" if resident else "#1b1f24"}" '
+                   f'text-anchor="middle">{escape(assignment.precision)}</text>')  # fmt: skip
+
+
+def _box(x: float, y: float, wide: float, high: float) -> str:
+    return f"M{x:.1f} {y:g}h{wide:.1f}v{high:g}h-{wide:.1f}z"
 
 
 def memory_bars(canvas: Canvas, y: float, used: Mapping[str, int], caps: Mapping[str, int]) -> None:
@@ -234,6 +248,13 @@ def _curve_labels(
         canvas.text(x, last, words, kind)
 
 
+def shortened(words: str, limit: int = 600) -> str:
+    """Return `words` cut at a line's end to about `limit` characters, for a screen reader."""
+    if len(words) <= limit:
+        return words
+    return words[: words.rfind("\n", 0, limit)] + "\n... and more; the plan in words has all of it"
+
+
 def plan_html(plan: PlanResult, events: Sequence[Event]) -> str:
     """Return the static view of a plan: headline, placement, convergence, pheromone."""
     p = plan.prediction
@@ -254,7 +275,7 @@ def plan_html(plan: PlanResult, events: Sequence[Event]) -> str:
         f"evaluations in {format_seconds(plan.elapsed_seconds)}{escape(reason)}."
         + (" Every number is simulated: no such device was measured." if plan.simulated else "")
     )
-    parts = [image(placement_svg(plan), plan.placement.in_words())]
+    parts = [image(placement_svg(plan), shortened(plan.placement.in_words()))]
     iterations = [event for event in events if isinstance(event, IterationFinished)]
     started = [event for event in events if isinstance(event, PlanStarted)]
     history: Sequence[HistoryRow | IterationFinished] = plan.history or iterations
@@ -263,7 +284,8 @@ def plan_html(plan: PlanResult, events: Sequence[Event]) -> str:
     if started and iterations:
         words = "Pheromone per block and option at the end of the search."
         parts.append(image(pheromone_svg(started[-1], iterations[-1]), words))
+    moving = interactive("".join(parts[1:]), search_replay(events, VIEW_BYTES - sum(map(len, parts))))
     return (
         f'<div style="{HTML_STYLE}"><div>{facts}</div>'
-        f'<div style="opacity:.8;font-size:.92em">{search}</div>{"".join(parts)}</div>'
+        f'<div style="opacity:.8;font-size:.92em">{search}</div>{parts[0]}{moving}</div>'
     )

@@ -5,14 +5,28 @@ from __future__ import annotations
 from collections.abc import Sequence
 from html import escape
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from llmdist.events import Event
+from llmdist.events import (
+    Event,
+    GenerationFinished,
+    GenerationStarted,
+    PlacementChanged,
+    StageRestarted,
+    TokenProduced,
+)
 from llmdist.planner.result import PlanResult
 
 from .generation import generation_html
 from .planning import plan_html
+from .status import status_html
 
-__all__ = ["report_html", "write_report"]
+if TYPE_CHECKING:
+    from llmdist.session import Session
+
+__all__ = ["report_html", "write_report", "write_session_report"]
+
+GENERATION_EVENTS = (GenerationStarted, TokenProduced, PlacementChanged, StageRestarted, GenerationFinished)
 
 _STYLE = """
 :root{color-scheme:light dark;--ink:#1b1f24;--soft:#57606a;--page:#f6f8fa;--card:#fff;--line:#d8dee4}
@@ -33,15 +47,18 @@ def report_html(
     generation_events: Sequence[Event] = (),
     text: str = "",
     title: str = "llmdist report",
+    machine: str = "",
 ) -> str:
-    """Return the page; sections without anything to show are left out."""
+    """Return the page; sections without anything to show are left out. `machine` is HTML, as `status_html` gives it."""
     sections = []
     if plan is not None:
         sections.append(f"<section><h2>Plan</h2>{plan_html(plan, plan_events)}</section>")
     if generation_events or text:
         predicted = plan.prediction.tokens_per_second if plan else 0.0
-        view = generation_html(text, generation_events, predicted)
+        view = generation_html(text, generation_events, predicted, plan)
         sections.append(f"<section><h2>Generation</h2>{view}</section>")
+    if machine:
+        sections.append(f"<section><h2>Machine and model</h2>{machine}</section>")
     if plan is not None:
         words = escape(plan.summary())
         sections.append(
@@ -63,8 +80,23 @@ def write_report(
     generation_events: Sequence[Event] = (),
     text: str = "",
     title: str = "llmdist report",
+    machine: str = "",
 ) -> Path:
     """Write `report_html` to `path` and return the path."""
-    page = report_html(plan, plan_events, generation_events, text, title)
+    page = report_html(plan, plan_events, generation_events, text, title, machine)
+    Path(path).write_text(page, encoding="utf-8")
+    return Path(path)
+
+
+def write_session_report(path: str | Path, session: Session, title: str = "llmdist report") -> Path:
+    """Write the page of a session: its last search, plan, generation and machine; return the path.
+
+    The page needs neither a kernel nor the internet: the history of the search has a slider, the timeline can be
+    read span by span.
+    """
+    events = session.recorder.events
+    generation = [event for event in events if isinstance(event, GENERATION_EVENTS)]
+    machine = status_html(session)
+    page = report_html(session.plan_result, events, generation, session.text, title, machine)
     Path(path).write_text(page, encoding="utf-8")
     return Path(path)

@@ -1,0 +1,84 @@
+"""Wrong uses of the magics and the sentence each gives: one line, what was asked, what to do."""
+
+from __future__ import annotations
+
+import pytest
+from IPython.core.error import UsageError
+from IPython.core.interactiveshell import InteractiveShell
+
+WITHOUT_A_MODEL = [
+    ("llm_load", "", "%llm_load: the following arguments are required: model; see %llm_load -h."),
+    ("llm_load", "'open", "%llm_load: No closing quotation; close the quote."),
+    ("llm_load", "/no/such/folder", "There is no folder '/no/such/folder'"),
+    ("llm_plan", "--seconds 1", "No model is loaded: run %llm_load demo"),
+    ("llm_generate", "hello", "No model is loaded: run %llm_load demo"),
+    ("llm_place", "", "No model is loaded: run %llm_load demo"),
+    ("llm_report", "page.html", "No model is loaded: run %llm_load demo"),
+    ("llm_unload", "", "No model is loaded: run %llm_load demo"),
+]
+WITH_THE_DEMO = [
+    ("llm_plan", "--ram 8GiBB", "The size '8GiBB' cannot be read: write a number and a unit such as 8GiB"),
+    ("llm_plan", "--ram 1KiB", "No placement of the 18 blocks fits: cpu is capped at 1 KiB"),
+    ("llm_plan", "--precision int3", "int3"),
+    ("llm_plan", "--context 100000", "100000"),
+    ("llm_plan", "--seconds 0", "The search was given 0.0 seconds: give it a number above 0"),
+    ("llm_plan", "--objective speed", "%llm_plan: argument --objective: invalid choice: 'speed'"),
+    ("llm_plan", "--batch many", "%llm_plan: argument --batch: invalid int value: 'many'; see %llm_plan -h."),
+    ("llm_plan", "--out 3x", "--out 3x: a variable cannot have that name; write for example --out answer."),
+    ("llm_generate", "", "%llm_generate: the prompt is empty; write it after the options."),
+    ("llm_generate", "--tokens 3 Hello", "%llm_generate: unrecognized arguments: --tokens; see %llm_generate -h."),
+    ("llm_generate", "--max-new-tokens 0 Hello", "0 new tokens were asked: ask for a whole number from 1."),
+    ("llm_generate", "--max-new-tokens 9000 Hello", "9000 new ones make"),
+    ("llm_generate", "--temperature -1 Hello", "-1"),
+    ("llm_generate", "--expand Hello $nobody", "--expand found $nobody, but no variable nobody; write $$ for a $."),
+    ("llm_generate", "--chat Hello", "The model's tokenizer has no chat template: generate without chat."),
+    ("llm_place", "layers.3-7.mlp", "%llm_place layers.3-7.mlp: where should it go?"),
+    ("llm_report", "/no/such/folder/page.html", "cannot be written (No such file or directory); name another file."),
+]
+
+
+@pytest.fixture(scope="module")
+def shell():
+    """A shell with the extension; the tests leave no model in it but the one that `demo` loads."""
+    InteractiveShell.clear_instance()
+    shell = InteractiveShell.instance()
+    shell.run_line_magic("load_ext", "llmdist_magics")
+    yield shell
+    shell.run_line_magic("unload_ext", "llmdist_magics")
+    InteractiveShell.clear_instance()
+
+
+@pytest.fixture(scope="module")
+def demo(shell):
+    """The same shell with the demo model loaded and a plan in force."""
+    shell.run_line_magic("llm_load", "demo --inline -q")
+    shell.run_line_magic("llm_plan", "--seconds 0.2 --context 256 -q")
+    return shell
+
+
+def check(shell, name, line, sentence):
+    """The use raises exactly UsageError (no traceback is printed), in one line that holds `sentence`."""
+    with pytest.raises(UsageError) as caught:
+        shell.run_line_magic(name, line)
+    assert type(caught.value) is UsageError
+    assert sentence in str(caught.value) and "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name, line, sentence", WITHOUT_A_MODEL)
+def test_wrong_uses_without_a_model(shell, name, line, sentence):
+    """Each wrong use before a model is loaded gives its sentence."""
+    check(shell, name, line, sentence)
+
+
+@pytest.mark.parametrize("name, line, sentence", WITH_THE_DEMO)
+def test_wrong_uses_change_nothing(demo, name, line, sentence):
+    """Each wrong use with a model gives its sentence and leaves model and plan as they were."""
+    before = demo.user_ns["llm"], demo.user_ns["llm"].plan_result
+    check(demo, name, line, sentence)
+    assert (demo.user_ns["llm"], demo.user_ns["llm"].plan_result) == before
+
+
+def test_options_in_the_first_line_of_a_cell_only(demo):
+    """A prompt on the first line of %%llm_generate is told to move below."""
+    with pytest.raises(UsageError, match="move the prompt below"):
+        demo.run_cell_magic("llm_generate", "-q Hello", "there")

@@ -1,0 +1,139 @@
+"""The view of a running generation: text, speed, memory, blocks, timeline; stop it, or ask what a smaller cap would do.
+
+The view reads the session and never writes to it but through `cancel` and `apply`, which take effect between tokens.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from llmdist.cost.timeline import Timeline, measured_timeline, predicted_timeline
+from llmdist.errors import LlmdistError
+from llmdist.events import BlockComputed, CopyFinished, Event, GenerationStarted, PlacementChanged, TokenProduced
+from llmdist.planner import MaxSeconds, PlanResult, solve
+from llmdist.session import Session
+from llmdist.units import format_bytes
+
+from .generation import generation_html
+from .live import Live, thinned
+from .replay import timeline_spans
+
+__all__ = ["LiveGeneration"]
+
+SHOWN_TEXT = 6000  # characters of the text's end while it grows; the lasting copy has all of it
+TIMELINE_SECONDS = 0.5
+WHAT_IF_SHARES = (1.0, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4)
+
+
+class LiveGeneration(Live):
+    """An observer of a generation of `session`."""
+
+    def __init__(self, session: Session) -> None:
+        super().__init__(self._asked)
+        self.session = session
+        self.text = ""
+        self._tokens: list[TokenProduced] = []
+        self._steps: list[tuple[int, float]] = []  # (token index, tokens/s predicted from there on)
+        self._note = ""
+        self._timed = 0.0
+        self._plan: PlanResult | None = None
+        self._line: Timeline | None = None
+
+    def __call__(self, event: Event) -> None:
+        """Keep the event and show it when it is time."""
+        self.events.append(event)
+        if isinstance(event, GenerationStarted):
+            self._steps = [(0, event.predicted_tokens_per_second)]
+            self._begin(event)
+        elif isinstance(event, PlacementChanged):
+            self._steps.append((len(self._tokens), event.predicted_tokens_per_second))
+            self._note = f"{len(event.moved_blocks)} blocks moved before token {len(self._tokens)}."
+        elif isinstance(event, TokenProduced):
+            self.text += event.text
+            self._tokens.append(event)
+            if self._due():
+                self._show(event)
+
+    def _begin(self, event: GenerationStarted) -> None:
+        plan = self.session.plan_result
+        blocks = plan.placement.blocks if plan else ()
+        setup: dict[str, Any] = {
+            "kind": "generation", "blocks": blocks, "caps": dict(event.cap_bytes), "stop": True,
+        }  # fmt: skip
+        if plan:
+            device = max(plan.prediction.peak_bytes, key=lambda name: _share(plan, name))
+            used = plan.prediction.peak_bytes[device]
+            setup["what_if"] = {"device": device, "sizes": [int(used * share) for share in WHAT_IF_SHARES]}
+            self._device = device
+        self._view.setup = setup
+
+    def _show(self, event: TokenProduced) -> None:
+        later = [token for token in self._tokens if token.index and token.step_seconds > 0]
+        rows = thinned(later)
+        mean = len(later) / sum(token.step_seconds for token in later) if later else 0.0
+        now = {
+            "text": self.text[-SHOWN_TEXT:],
+            "facts": f"{len(self._tokens)} tokens. {self._note}",
+            "token": event.index,
+            "xs": [token.index for token in rows],
+            "speeds": [round(1 / token.step_seconds, 2) for token in rows],
+            "predicted": [round(self._predicted(token.index), 3) for token in rows],
+            "mean": round(mean, 3),
+            "memory": dict(event.memory_bytes),
+            "compute": self._milliseconds(event.computes),
+            "copy": self._milliseconds(event.copies),
+            "timeline": self._timeline(event),
+        }
+        self._push(now=now)
+
+    def _predicted(self, index: int) -> float:
+        return next(value for first, value in reversed(self._steps) if first <= index)
+
+    def _milliseconds(self, spans: tuple[BlockComputed, ...] | tuple[CopyFinished, ...]) -> list[float]:
+        if not spans:
+            return [] if self._view.setup["blocks"] == () else [0.0] * len(self._view.setup["blocks"])
+        taken = {span.block: 1e3 * (span.end_seconds - span.start_seconds) for span in spans}
+        return [round(taken.get(name, 0.0), 4) for name in self._view.setup["blocks"]]
+
+    def _timeline(self, event: TokenProduced) -> dict[str, Any] | None:
+        if time.monotonic() - self._timed < TIMELINE_SECONDS:
+            return None
+        self._timed = time.monotonic()
+        plan = self.session.plan_result
+        if plan is not None and plan is not self._plan:
+            self._plan, self._line = plan, predicted_timeline(plan.problem, plan.placement)
+        return timeline_spans(measured_timeline(event), self._line)
+
+    def _asked(self, content: Mapping[str, Any]) -> None:
+        if content.get("ask") == "stop":
+            self.session.cancel()
+        elif content.get("ask") == "what_if":
+            threading.Thread(target=self._what_if, args=(int(content["cap"]),), daemon=True).start()
+
+    def _what_if(self, cap: int) -> None:
+        """Search a plan under a smaller cap and put it in force between two tokens; say it where none fits."""
+        plan = self.session.plan_result
+        if plan is None:
+            return
+        self._note = f"Searching a plan for {format_bytes(cap)} on {self._device} ..."
+        try:
+            problem = plan.problem.with_caps({self._device: cap})
+            found = solve(problem, seed=plan.seed, stop=MaxSeconds(0.5))
+            self.session.apply(found.placement)
+        except LlmdistError as error:
+            self._note = str(error)
+
+    def done(self, text: str) -> None:
+        """Show the last state, then leave the lasting view."""
+        if self._tokens:
+            self._timed = 0.0
+            self._show(self._tokens[-1])
+        self.finish(generation_html(text, self.events, plan=self.session.plan_result), text)
+
+
+def _share(plan: PlanResult, device: str) -> float:
+    disk = next(d.kind == "disk" for d in plan.problem.devices if d.name == device)
+    return -1.0 if disk else plan.prediction.peak_bytes[device] / max(1, plan.problem.cap(device))

@@ -1,0 +1,62 @@
+"""The copy/compute timeline of one token as a picture: measured lanes over predicted ones, waits shaded."""
+
+from __future__ import annotations
+
+from llmdist.cost.timeline import Timeline
+
+from .svg import WIDTH, Canvas, nice_ticks
+from .theme import COMPUTE, COPY
+
+__all__ = ["timeline_svg"]
+
+LEFT, RIGHT = 150, WIDTH - 20
+HIGH, GAP, TOP = 24, 26, 56
+
+
+def timeline_svg(measured: Timeline, predicted: Timeline | None = None, title: str = "One token") -> str:
+    """Return the spans of one token over milliseconds; a hatch marks a block that waited for its weights."""
+    both = [(words, one) for words, one in (("measured", measured), ("predicted", predicted)) if one and one.spans]
+    height = TOP + sum(GAP + HIGH * len(one.lanes) for _, one in both) + 46
+    canvas = Canvas(height, title)
+    canvas.text(16, 24, title, "ink b")
+    canvas.add(
+        '<defs><pattern id="w" width="6" height="6" patternUnits="userSpaceOnUse" patternTransform="rotate(45)">'
+        '<rect width="2" height="6" class="hatch"/></pattern></defs>'
+    )
+    canvas.legend(LEFT, 46, [(COMPUTE, "compute"), (COPY, "copy"), ("url(#w)", "waits for its weights")])
+    spans = [span for _, one in both for span in one.spans]
+    if not spans:
+        canvas.text(LEFT, TOP + 20, "No copies and computes were recorded.", "soft")
+        return canvas.render()
+    low = min(0.0, *(1e3 * s.start_seconds for s in spans))
+    high = max(1e3 * s.end_seconds for s in spans)
+    scale = (RIGHT - LEFT) / max(1e-9, high - low)
+    y = float(TOP)
+    for words, one in both:
+        y += GAP
+        canvas.text(LEFT, y - 7, words, "ink b")
+        facts = f"{1e3 * one.seconds:.3g} ms, {1e3 * one.waiting_seconds():.3g} ms of it waiting for weights"
+        canvas.text(LEFT + 76, y - 7, facts, "soft")
+        y = _lanes(canvas, one, y, low, scale)
+    for tick in nice_ticks(low, high, 7):
+        if low <= tick <= high:
+            canvas.text(LEFT + (tick - low) * scale, y + 18, f"{tick:g}", "soft", "middle")
+    canvas.text((LEFT + RIGHT) / 2, y + 38, "ms; 0 is where the token's first block computes", "soft", "middle")
+    return canvas.render()
+
+
+def _lanes(canvas: Canvas, timeline: Timeline, y: float, low: float, scale: float) -> float:
+    for lane in timeline.lanes:
+        canvas.text(LEFT - 8, y + 16, lane, "ink", "end")
+        canvas.rect(LEFT, y + 1, RIGHT - LEFT, HIGH - 4, kind="track")
+        for kind, fill in (("wait", "url(#w)"), ("copy", COPY), ("compute", COMPUTE), ("transfer", "#8a929b")):
+            path = "".join(
+                f"M{LEFT + (1e3 * s.start_seconds - low) * scale:.1f} {y + HIGH / 2 - 1:.0f}"
+                f"h{max(0.8, 1e3 * (s.end_seconds - s.start_seconds) * scale - 0.6):.1f}"
+                for s in timeline.spans
+                if s.lane == lane and s.kind == kind
+            )
+            if path:
+                canvas.add(f'<path stroke="{fill}" stroke-width="{HIGH - 4}" d="{path}"/>')
+        y += HIGH
+    return y
