@@ -11,7 +11,7 @@ from ..errors import LlmdistError
 
 __all__ = ["main"]
 
-_SHARED = ("__main__", "rows")
+_SHARED = ("__main__", "rows", "synthetic", "cpu_engines", "gguf_files", "quality")
 
 
 def benchmarks() -> list[str]:

@@ -184,6 +184,51 @@ EXPORT void llmdist_product(const Matrix *w, const float *x, int64_t tokens, flo
     multiply(*w, x, tokens, y);
 }
 
+// One panel of 8 rows; the same rounding as `pack` in packing.py.
+static void pack_panel_int8(const float *rows, int64_t columns, uint8_t *out) {
+    auto *values = (int8_t *)(out + 32);
+    for (int r = 0; r < 8; r++) {
+        const float *x = rows + r * columns, scale = largest(x, columns) / 127.f;
+        memcpy(out + 4 * r, &scale, 4);
+        const float divisor = std::max(scale, 1e-30f);
+        for (int64_t k = 0; k < columns; k++) {
+            const float q = std::min(127.f, std::max(-127.f, std::nearbyint(x[k] / divisor)));
+            values[8 * (k & ~(int64_t)1) + 2 * r + (k & 1)] = (int8_t)q;
+        }
+    }
+}
+
+static void pack_panel_int4(const float *rows, int64_t columns, int64_t group, uint8_t *out) {
+    uint8_t *values = out + columns / group * 16;
+    for (int r = 0; r < 8; r++)
+        for (int64_t g = 0; g < columns / group; g++) {
+            const float *x = rows + r * columns + g * group;
+            float extreme = x[0];
+            for (int64_t k = 1; k < group; k++)
+                if (std::fabs(x[k]) > std::fabs(extreme)) extreme = x[k];
+            const uint16_t bits = to_fp16(extreme / -8.f);
+            memcpy(out + 16 * g + 2 * r, &bits, 2);
+            const float scale = from_fp16(bits), inverse = scale == 0 ? 0.f : 1.f / scale;
+            for (int64_t k = 0; k < group; k++) {
+                const float q = std::min(7.f, std::max(-8.f, std::nearbyint(x[k] * inverse))) + 8.f;
+                const int64_t at = g * group + k;
+                uint8_t &two = values[at / 8 * 32 + 4 * r + at % 4];
+                two = at % 8 < 4 ? (uint8_t)q : (uint8_t)(two | (uint8_t)q << 4);
+            }
+        }
+}
+
+// Pack `rows` x `columns` floats (rows a multiple of 8, columns of the group) into panels.
+EXPORT void llmdist_pack(int32_t kind, const float *x, int64_t rows, int64_t columns, int64_t group, uint8_t *out) {
+    std::lock_guard<std::mutex> hold(entrance);
+    parallel(rows / 8, [&](int64_t panel) {
+        const float *from = x + panel * 8 * columns;
+        uint8_t *to = out + panel * panel_bytes(kind, columns, group);
+        if (kind == INT8) pack_panel_int8(from, columns, to);
+        else pack_panel_int4(from, columns, group, to);
+    });
+}
+
 EXPORT void llmdist_threads(int32_t count) {
     std::lock_guard<std::mutex> hold(entrance);
     threads = count;

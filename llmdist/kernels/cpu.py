@@ -13,9 +13,9 @@ import torch
 from torch import Tensor
 
 from .compile import library
-from .packing import PackedMatrix, padded_columns
+from .packing import PANEL, PackedMatrix, pack, padded_columns
 
-__all__ = ["KINDS", "MatrixArgument", "Weight", "kernels", "matrix_argument", "product"]
+__all__ = ["KINDS", "MatrixArgument", "Weight", "kernels", "matrix_argument", "pack_quickly", "product"]
 
 Weight = Tensor | PackedMatrix
 KINDS = {torch.float32: 0, torch.bfloat16: 1, torch.float16: 2, "int8": 3, "int4": 4}
@@ -45,10 +45,11 @@ def kernels() -> ctypes.CDLL | None:
         return None
     pointer, count = ctypes.c_void_p, ctypes.c_int64
     loaded.llmdist_product.argtypes = (ctypes.POINTER(MatrixArgument), pointer, count, pointer)
+    loaded.llmdist_pack.argtypes = (ctypes.c_int32, pointer, count, count, count, pointer)
     loaded.llmdist_read.argtypes = (pointer, count, ctypes.c_int32, ctypes.c_int32)
     loaded.llmdist_read.restype = ctypes.c_uint64
     loaded.llmdist_scratch_bytes.restype = count
-    for name in ("product", "attention", "mlp", "head", "threads", "streams", "free_scratch"):
+    for name in ("product", "attention", "mlp", "head", "pack", "threads", "streams", "free_scratch"):
         getattr(loaded, f"llmdist_{name}").restype = None
     loaded.llmdist_threads(torch.get_num_threads())
     return loaded
@@ -81,3 +82,13 @@ def product(x: Tensor, weight: Weight, bias: Tensor | None = None) -> Tensor:
     argument = matrix_argument(weight, bias)
     loaded.llmdist_product(argument, flat.data_ptr(), len(flat), result.data_ptr())
     return result.view(*x.shape[:-1], weight.shape[0])
+
+
+def pack_quickly(weight: Tensor, precision: str, group: int, out: Tensor) -> PackedMatrix:
+    """Return what `packing.pack` returns, to the bit, from float32 `weight`; compiled code where there is some."""
+    loaded, (rows, columns) = kernels(), weight.shape
+    whole = rows % PANEL == 0 and columns % group == 0
+    if loaded is None or not whole or weight.dtype != torch.float32 or not weight.is_contiguous():
+        return pack(weight, precision, group, out)
+    loaded.llmdist_pack(KINDS[precision], weight.data_ptr(), rows, columns, group, out.data_ptr())
+    return PackedMatrix(out, precision, rows, columns, group)

@@ -22,7 +22,8 @@ from torch import Tensor
 
 from ..errors import ModelError
 from ..kernels.compile import cache_folder
-from ..kernels.packing import PANEL, PackedMatrix, pack
+from ..kernels.cpu import pack_quickly
+from ..kernels.packing import PANEL, PackedMatrix
 from ..units import format_bytes
 from .headers import TensorEntry
 from .layout import TensorSlot, block_bytes, slot_view
@@ -58,7 +59,7 @@ def _pack_rows(entry: TensorEntry, packed: PackedMatrix, read: ReadRows) -> None
         target = packed.rows_between(first, min(packed.rows, first + step))
         rows = piece[: target.rows]
         read(entry, first, rows)
-        pack(rows, packed.precision, packed.group, target.data)
+        pack_quickly(rows, packed.precision, packed.group, target.data)
 
 
 class PackedStore:

@@ -176,6 +176,19 @@ def test_packing_keeps_weights_within_half_a_step(kind: str) -> None:
     assert ((packed.dequantise() - dense).abs() > 0.51 * step).float().mean() < 0.1
 
 
+@needs_kernels
+@pytest.mark.parametrize("kind", ["int8/32", "int4/32", "int4/64", "int4/128"])
+def test_compiled_packing_gives_the_bytes_of_the_definition(kind: str) -> None:
+    """Random rows, rows of zeros, ties of the largest weight and halves that round to even."""
+    name, _, group = kind.partition("/")
+    dense = torch.randn(40, 256, generator=torch.Generator().manual_seed(2))
+    dense[3] = 0
+    dense[5, :64] = torch.tensor([8.0, -8.0, 0.5, 1.5, 2.5, -0.5, -1.5, 7.5]).repeat(8)
+    expected = pack(dense, name, int(group)).data
+    out = torch.full_like(expected, 255)
+    assert torch.equal(cpu.pack_quickly(dense, name, int(group), out).data, expected)
+
+
 def test_rows_of_a_packed_matrix_are_views_of_it() -> None:
     """A run of panels is the matrix of its rows."""
     packed = weight_of("int4/32", 40, 64)
