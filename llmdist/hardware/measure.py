@@ -100,15 +100,18 @@ def measure(
     return HardwareProfile(platform.node(), tuple(devices), tuple(links), date.today().isoformat())
 
 
-def cache_file(key: dict[str, Any]) -> Path:
-    """Return where the profile with this key is kept."""
+def cache_folder() -> Path:
+    """Return the user's cache folder of llmdist."""
     named = os.environ.get("LLMDIST_CACHE")
     local = os.environ.get("LOCALAPPDATA") if sys.platform == "win32" else None
     if named:
-        root = Path(named).expanduser()
-    else:
-        root = Path(local) / "llmdist" if local else Path.home() / ".cache" / "llmdist"
-    return root / f"hardware-disk{key['disk']}.json"
+        return Path(named).expanduser()
+    return Path(local) / "llmdist" if local else Path.home() / ".cache" / "llmdist"
+
+
+def cache_file(key: dict[str, Any]) -> Path:
+    """Return where the profile with this key is kept."""
+    return cache_folder() / f"hardware-disk{key['disk']}.json"
 
 
 def _timed_device(device: Device, matrix_bytes: int, seconds: float) -> Device:

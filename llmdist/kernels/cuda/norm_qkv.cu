@@ -1,0 +1,29 @@
+// q, k and v of the normed input: out = norm(x) W^T + bias, the three matrices stacked.
+#include "norm.cuh"
+
+template <class Act, class Format, int TILES, bool NORM>
+__global__ void __launch_bounds__(THREADS, TILES == 1 ? 2 : 1) norm_qkv(
+    const u16* __restrict__ x,            // (vectors, columns)
+    const u16* __restrict__ norm_weight,  // (columns)
+    const unsigned char* __restrict__ weight, const u16* __restrict__ scale,  // Matrix
+    const u16* __restrict__ bias,         // (rows) or null
+    u16* __restrict__ out,                // (vectors, rows)
+    int vectors, int columns, int rows, int chunks, float eps
+) {
+    SHARED_MEMORY(shared);
+    float* sums = reinterpret_cast<float*>(shared);
+    unsigned char* input = shared + WARPS * TILE_ROWS * TILES * TILE_VECTORS * 4;
+    const Matrix m{weight, scale, rows, chunks};
+    const int first_row[1] = {int(blockIdx.x) * TILE_ROWS};
+    Turn<Format, 1> turn;
+    turn.load(m, first_row, rows - 1 - first_row[0], threadIdx.x / 32);
+    const Vectors source = normed_input<Act, NORM>(x, norm_weight, input, sums, vectors, columns, eps);
+    multiply<Act, Format, 1, TILES>(turn, m, first_row, rows - 1 - first_row[0], source, sums);
+    for (int i = threadIdx.x; i < TILE_ROWS * vectors; i += THREADS) {
+        const int row = first_row[0] + i % TILE_ROWS, n = i / TILE_ROWS;
+        if (row >= rows) continue;
+        float value = total<Format, 1, TILES, Act>(m, sums, 0, i % TILE_ROWS, row, n);
+        if (bias) value += Act::widen(bias[row]);
+        out[(long long)n * rows + row] = Act::narrow(value);
+    }
+}
