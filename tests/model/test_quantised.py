@@ -10,11 +10,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from running import greedy_tokens, reference_tokens
+from running import greedy_tokens, placement_of, reference_tokens
 from safetensors.torch import load_file, save_file
 from tiny import write_tiny
 
 from llmdist.errors import ModelError
+from llmdist.executor import Executor
 from llmdist.model.checkpoint import Checkpoint
 
 PROMPT = [5, 77, 300, 12, 9, 41, 8, 100, 3]
@@ -82,6 +83,24 @@ def test_quantised_checkpoints_give_the_tokens_of_their_unpacked_weights(
     blocks = [block.name for block in checkpoint.profile.blocks]
     for streamed, streaming in ((set(), True), (set(blocks[::2]), True), (set(blocks), True), (set(blocks), False)):
         assert greedy_tokens(checkpoint, streamed, PROMPT, 12, streaming) == expected
+
+
+@pytest.mark.parametrize("method", ["gptq", "awq"])
+def test_quantised_checkpoints_can_be_packed_anew_in_int8(tmp_path: Path, method: str) -> None:
+    """The logits in int8 are near those in float32, and the same for streamed and resident blocks."""
+    quantised, _ = write_quantised(tmp_path, method)
+    checkpoint = Checkpoint.open(quantised)
+    blocks = tuple(block.name for block in checkpoint.profile.blocks)
+
+    def logits(streamed: set[str], precision: str) -> torch.Tensor:
+        executor = Executor(checkpoint, placement_of(blocks, streamed, precision), 64)
+        result = executor.forward(torch.tensor([PROMPT]), 0).logits[0]
+        executor.close()
+        return result
+
+    exact, packed = logits(set(), "fp32"), logits(set(), "int8")
+    assert (packed - exact).norm() < 0.1 * exact.norm()
+    assert torch.equal(packed, logits(set(blocks), "int8"))
 
 
 def edit_settings(folder: Path, **changes: Any) -> None:
