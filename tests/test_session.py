@@ -139,7 +139,7 @@ def test_a_plan_file_comes_back_as_it_was(session: llmdist.Session, tmp_path: Pa
         ({"context": 100_000}, PlanError, "trained for"),
         ({"precision": "int3"}, PlanError, "Unknown precision"),
         ({"precision": "bf16,fp32"}, PlanError, "at most one of"),
-        ({"batch": 4}, PlanError, "one sequence at a time"),
+        ({"batch": 0}, PlanError, "1 or more"),
         ({"seconds": 0}, PlanError, "above 0"),
         ({"seconds": "long"}, PlanError, "'long' seconds"),
         ({"seed": -1}, PlanError, "seed -1"),

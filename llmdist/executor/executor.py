@@ -7,33 +7,37 @@ same schedule and give the same logits. Nothing here samples or knows text.
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from ..cost.workspace import CHUNK_TOKENS, pass_tokens, piece_bytes
 from ..events import BlockComputed, CopyFinished
 from ..kernels.cpu import Weight
 from ..model.checkpoint import Checkpoint
 from ..model.compute import Activation, compute_layer_block, wanted_experts
 from ..model.layers import Rope, head, scale_embedding
+from ..model.reader import Reader, aligned_buffer
 from ..planner.placement import Placement
 from .fused import FusedBlocks
 from .kv_cache import KVCache
+from .microbatch import MicroBatch, cut, passes
 from .packed_blocks import PackedBlocks
 from .schedule import build_schedule
-from .staging import PrefetchingCopies, SequentialCopies, SlotPool, Staged
+from .staging import PrefetchingCopies, SequentialCopies, SlotPool
 from .weights import TORCH_DTYPES, BlockLayout, read_rows
 
-__all__ = ["PREFILL_CHUNK", "Executor", "Pass"]
-
-#: Prompt tokens that go through the blocks together: bounds the activations' memory.
-PREFILL_CHUNK = 256
+__all__ = ["Executor", "Pass"]
 
 
 @dataclass(frozen=True, slots=True)
 class Pass:
-    """The result of one pass: `logits` (batch, vocab_size) float32 of the last token, and what it took."""
+    """The result of a request: `logits` (batch x keep, vocab_size) float32, and what it took.
+
+    Row i * keep + j is what sequence i predicts after the j-th of its last `keep` tokens.
+    """
 
     logits: Tensor
     bytes_moved: int
@@ -70,10 +74,16 @@ class Executor:
             device: Rope(self.config, device) for device in {a.exec_device for a in placement.assignments}
         }
         self.cache = KVCache(self.config, placement, batch, context, self.dtype)
+        self.chunk, self.pass_tokens = CHUNK_TOKENS, pass_tokens(self.config.hidden_size)
+        self.reader = Reader(piece_bytes=self._piece_bytes(placement))
         self._weights: dict[str, Tensor] = {}
         self._homes: dict[str, tuple[str, str]] = {}
         self._copies: SequentialCopies | PrefetchingCopies | None = None
-        self._adopt(placement)
+        try:
+            self._adopt(placement)
+        except BaseException:
+            self.reader.close()  # its threads would outlive an executor that nobody holds
+            raise
 
     def _adopt(self, placement: Placement) -> None:
         """Free what leaves, read what arrives, and set up the slots."""
@@ -91,29 +101,42 @@ class Executor:
             for name, choice in placement.items()
         }
         self._packed.prepare({n: p for n, (home, p) in homes.items() if home == "disk"}, self._layouts)
-        self._pool = SlotPool(self.schedule, self._layouts, self._weights)
+        self._pool = SlotPool(self.schedule, self._layouts, self._weights, self.reader)
         for name, (home, _) in homes.items():
             if home != "disk" and name not in self._weights and not self._is_tied_embedding(name):
                 self._weights[name] = self._read(name, home)
         self._views = {name: self._layouts[name].views(buffer) for name, buffer in self._weights.items()}
-        self._start()
 
     def _start(self) -> None:
-        if self.schedule.copies:
+        if self.schedule.copies and self._copies is None:
             kind = PrefetchingCopies if self.streaming else SequentialCopies
             self._copies = kind(self.schedule, self._pool)
+
+    def _piece_bytes(self, placement: Placement) -> int:
+        """Return the reader's piece, by the largest block that may be read as a whole."""
+        return piece_bytes(
+            max(
+                BlockLayout.of(self.checkpoint.block_tensors(name), choice.precision).nbytes
+                for name, choice in placement.items()
+                if name != "embed"
+            )
+        )
 
     def _is_tied_embedding(self, name: str) -> bool:
         return name == "embed" and self.config.tie_embeddings
 
     def _read(self, name: str, home: str) -> Tensor:
-        buffer = torch.empty(self._layouts[name].nbytes, dtype=torch.uint8)
-        self._packed.fill(name, self._homes[name][1], self._layouts[name], buffer)
+        buffer = aligned_buffer(self._layouts[name].nbytes)
+        self._packed.fill(name, self._homes[name][1], self._layouts[name], buffer, self.reader)
         return buffer if home == "cpu" else buffer.to(home)
 
     def apply(self, placement: Placement) -> None:
-        """Move to another placement; the KV cache and every block that stays are kept."""
+        """Move to another placement; the KV cache and every block that stays are kept.
+
+        After an error the executor is half moved and must be closed.
+        """
         self._stop()
+        self._views.clear()
         self._fused.clear()
         del self._pool
         self.cache.move(placement)
@@ -123,62 +146,100 @@ class Executor:
 
     def forward(self, tokens: Tensor, start: int) -> Pass:
         """Run `tokens` (batch, count) int64 from position `start` and return the last token's logits."""
-        moved = 0
-        result = None
-        for first in range(0, tokens.shape[1], PREFILL_CHUNK):
-            result = self._pass(tokens[:, first : first + PREFILL_CHUNK], start + first, moved)
-            moved = result.bytes_moved
-        assert result is not None, "forward needs at least one token"
-        return result
+        return self.run(tokens.tolist(), [start] * tokens.shape[0])
 
-    @torch.inference_mode()
-    def _pass(self, tokens: Tensor, start: int, moved: int) -> Pass:
+    def run(self, tokens: Sequence[Sequence[int]], starts: Sequence[int], keep: int = 1) -> Pass:
+        """Run the tokens of each sequence from its own position.
+
+        Parameters
+        ----------
+        tokens : one list of token ids per sequence, none empty; lengths may differ.
+        starts : position of each sequence's first token; what the KV cache holds from there on is overwritten.
+        keep : how many of each sequence's last tokens give logits.
+
+        Raises
+        ------
+        ModelError : weights can no longer be read; the next call tries again.
+        """
+        assert min(map(len, tokens)) >= keep <= self.chunk, "keep lies within every sequence's last chunk"
         copies: list[CopyFinished] = []
         computes: list[BlockComputed] = []
-        x: Activation = tokens
+        kept: dict[int, Tensor] = {}
+        try:
+            self._start()
+            for group in passes(cut(tokens, starts, self.chunk), self.pass_tokens):
+                kept |= self._pass(group, keep, copies, computes)
+        except BaseException:
+            self._stop()  # a copy that failed, or was left in its slot, must not meet the next call
+            raise
+        logits = torch.cat([kept[row] for row in range(len(tokens))])
+        return Pass(logits, sum(copy.nbytes for copy in copies), tuple(copies), tuple(computes))
+
+    @torch.inference_mode()
+    def _pass(
+        self, batches: list[MicroBatch], keep: int, copies: list[CopyFinished], computes: list[BlockComputed]
+    ) -> dict[int, Tensor]:
+        """Bring every micro-batch through every block; return the logits of the sequences that end here."""
+        kept: dict[int, Tensor] = {}
         for step in self.schedule.computes:
-            wanted = wanted_experts(self.config, step.block, x)
-            needed, staged = wanted is None or bool(wanted), None
+            wanted = [wanted_experts(self.config, step.block, batch.x) for batch in batches]
+            needed, staged = any(some is None or some for some in wanted), None
             if step.slot is not None and self._copies:
                 staged = self._copies.take(step.block) if needed else self._copies.skip(step.block)
             began = time.monotonic()
-            x = self._compute(step.block, step.device, x, start, staged)
+            weights = staged.tensors if staged is not None else self._views.get(step.block, {})
+            if step.block == "head":
+                kept = self._head(batches, keep, weights, step.device)
+            else:
+                for batch in batches:
+                    batch.x = self._compute(step.block, step.device, batch, weights)
             computes.append(BlockComputed(step.block, began, time.monotonic(), step.device))
             if staged is not None and self._copies:
                 self._copies.release(staged)
                 copies.append(staged.record)
-                moved += staged.record.nbytes
-        assert isinstance(x, Tensor), "a pass ends with the head"
-        return Pass(x, moved, tuple(copies), tuple(computes))
+        return kept
 
-    def _compute(self, name: str, device: str, x: Activation, start: int, staged: Staged | None) -> Activation:
-        weights = staged.tensors if staged is not None else self._views.get(name, {})
-        x = x.to(device)
-        if isinstance(x, Tensor) and name == "embed":
-            rows = self._embed(x, weights.get("weight")).to(self.dtype)
+    def _compute(self, name: str, device: str, batch: MicroBatch, weights: Mapping[str, Weight]) -> Activation:
+        if name == "embed":
+            rows = self._embed(batch.tokens, weights.get("weight")).to(self.dtype)
             return scale_embedding(self.config, rows).to(device)
-        cache = self.cache[name] if name.endswith(".attention") else None
+        x, cache = batch.x.to(device), None
+        if name.endswith(".attention"):
+            keys, values = self.cache[name]
+            cache = (keys[batch.rows], values[batch.rows])
         if isinstance(x, Tensor):
-            x = x[:, -1] if name == "head" else x
-            fused = self._fused.compute(name, device, weights, x, self.ropes[device], cache, start)
+            fused = self._fused.compute(name, device, weights, x, self.ropes[device], cache, batch.start)
             if fused is not None:
                 return fused
             x = x.to(self.dtype)
-        if isinstance(x, Tensor) and name == "head":
-            return head(self.config, dict(weights), x)
-        return compute_layer_block(self.config, name, weights, x, self.ropes[device], cache, start)
+        return compute_layer_block(self.config, name, weights, x, self.ropes[device], cache, batch.start)
+
+    def _head(
+        self, batches: list[MicroBatch], keep: int, weights: Mapping[str, Weight], device: str
+    ) -> dict[int, Tensor]:
+        """Return the logits (keep, vocab_size) of every sequence whose tokens end in these micro-batches."""
+        ending = [batch for batch in batches if batch.last]
+        if not ending:
+            return {}
+        sequences = [row for batch in ending for row in range(batch.rows.start, batch.rows.stop)]
+        x = torch.cat([batch.hidden[:, -keep:].to(device, self.dtype) for batch in ending])
+        logits = self._fused.compute("head", device, weights, x, self.ropes[device], None, 0)
+        if logits is None:
+            logits = head(self.config, dict(weights), x)
+        return dict(zip(sequences, logits, strict=True))
 
     def _embed(self, tokens: Tensor, weight: Weight | None) -> Tensor:
         if weight is None and self.config.tie_embeddings and "head" in self._views:
             weight = self._views["head"]["lm_head"]
         if isinstance(weight, Tensor):  # a quantised head has no rows to give
             return weight[tokens.to(weight.device)]
-        return read_rows(self.checkpoint.block_tensors("embed")["weight"], tokens, self.dtype)
+        return read_rows(self.checkpoint.block_tensors("embed")["weight"], tokens, self.dtype, self.reader)
 
     @property
     def held_bytes(self) -> int:
-        """Return the bytes of weights, staging slots and KV cache that are allocated."""
-        return sum(w.nbytes for w in self._weights.values()) + self._pool.nbytes + self.cache.nbytes
+        """Return the bytes of weights, staging slots, the reader's pieces and KV cache that are allocated."""
+        weights = sum(w.nbytes for w in self._weights.values())
+        return weights + self._pool.nbytes + self.reader.nbytes + self.cache.nbytes
 
     def _stop(self) -> None:
         if self._copies is not None:
@@ -188,6 +249,7 @@ class Executor:
     def close(self) -> None:
         """Stop the reader and free the weights."""
         self._stop()
+        self.reader.close()
         self._weights.clear()
         self._views.clear()
         self._fused.clear()

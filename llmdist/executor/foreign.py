@@ -22,7 +22,8 @@ from ..kernels.cpu import Weight
 from ..model.checkpoint import Checkpoint
 from ..model.foreign import build_skeleton, head_names, layer_list
 from ..planner.placement import Placement
-from .executor import Executor, Pass
+from .executor import Executor
+from .microbatch import MicroBatch
 from .staging import Staged
 from .weights import BlockLayout, fill
 
@@ -147,20 +148,29 @@ class ForeignExecutor(Executor):
         edges = tensors.keys() - head_names(model.model).values()
         layout = BlockLayout.of({name: tensors[name] for name in edges}, self.dtype)
         buffer = torch.empty(layout.nbytes, dtype=torch.uint8)
-        fill(layout, buffer)
+        fill(layout, buffer, self.reader)
         views = layout.views(buffer)
         model.bind_edges({name: view for name, view in views.items() if isinstance(view, Tensor)})
         return model
 
     @torch.inference_mode()
-    def _pass(self, tokens: Tensor, start: int, moved: int) -> Pass:
+    def _pass(
+        self, batches: list[MicroBatch], keep: int, copies: list[CopyFinished], computes: list[BlockComputed]
+    ) -> dict[int, Tensor]:
+        """Run one sequence after the other: transformers' loop over the blocks takes no turns."""
         lender = _Lender(self._copies, self._views)
         rows = partial(self._embed, weight=self._views.get("embed", {}).get("weight"))
-        logits = [
-            self._foreign.forward(row, i, start, 1, lender.take, lender.give, rows) for i, row in enumerate(tokens)
-        ]
-        moved += sum(copy.nbytes for copy in lender.copies)
-        return Pass(torch.cat(logits), moved, tuple(lender.copies), tuple(lender.computes))
+        kept: dict[int, Tensor] = {}
+        for batch in batches:
+            count = batch.rows.stop - batch.rows.start
+            starts = (batch.start,) * count if isinstance(batch.start, int) else batch.start
+            for row, tokens, start in zip(range(batch.rows.start, batch.rows.stop), batch.tokens, starts, strict=True):
+                kept[row] = self._foreign.forward(
+                    tokens, row, start, min(keep, tokens.numel()), lender.take, lender.give, rows
+                )
+        copies += lender.copies
+        computes += lender.computes
+        return kept
 
     @property
     def held_bytes(self) -> int:

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from ..model.layout import QUANTISED
 from ..model.quantize import PackedStore, quantise_block
+from ..model.reader import Reader
 from .weights import BlockLayout, fill, read_tensor
 
 __all__ = ["PackedBlocks"]
@@ -28,10 +29,10 @@ class PackedBlocks:
     def _is_ready(self, name: str, precision: str, layout: BlockLayout) -> bool:
         return layout.packed is None or self._store.has(name, precision, layout.slots)
 
-    def fill(self, name: str, precision: str, layout: BlockLayout, buffer: Tensor) -> None:
+    def fill(self, name: str, precision: str, layout: BlockLayout, buffer: Tensor, reader: Reader) -> None:
         """Fill `buffer` with the block: from its packed file, or from the checkpoint while the file is made."""
         if self._is_ready(name, precision, layout):
-            fill(layout, buffer)
+            fill(layout, buffer, reader)
             return
         quantise_block(layout.entries, layout.slots, buffer, read_tensor)
         self._store.keep(name, precision, buffer)

@@ -1,7 +1,7 @@
 """One block's weights in one contiguous buffer, filled from the file without a second copy.
 
-Files are read with `readinto`, never mapped, so what is held in memory is what was allocated. A tensor
-whose stored type differs from the wanted one passes through a bounce buffer of 4 MiB.
+Files are read, never mapped, so what is held in memory is what was allocated. A tensor whose stored type differs
+from the wanted one is converted piece by piece.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from ..kernels.cpu import Weight
 from ..model.checkpoint import TensorEntry
 from ..model.layout import TORCH_DTYPES, TensorSlot, block_bytes, block_slots, slot_view
 from ..model.packed import Codec
+from ..model.reader import Part, Reader
 
 __all__ = ["TORCH_DTYPES", "BlockLayout", "fill", "read_rows", "read_tensor"]
 
@@ -46,6 +47,26 @@ class BlockLayout:
         """Return the same layout, filled from `file`."""
         return replace(self, packed=file)
 
+    @property
+    def file_bytes(self) -> int:
+        """Return the bytes that are read to fill the buffer."""
+        return sum(entry.nbytes for entry in self.entries.values()) if self.packed is None else self.nbytes
+
+    @property
+    def plain(self) -> bool:
+        """Whether `parts` are the whole of it."""
+        return self.packed is not None or all(entry.codec is None for entry in self.entries.values())
+
+    def parts(self, buffer: Tensor) -> list[Part]:
+        """Return what a reader must bring into `buffer`; tensors that a codec unpacks are left to `fill`."""
+        if self.packed is not None:
+            return [Part(self.packed, 0, torch.uint8, buffer[: self.nbytes])]
+        return [
+            Part(entry.path, entry.offset, entry.dtype, view.view(-1))
+            for entry, view in ((self.entries[name], view) for name, view in self.views(buffer).items())
+            if entry.codec is None and isinstance(view, Tensor)
+        ]
+
     def views(self, buffer: Tensor) -> dict[str, Weight]:
         """Return the tensors as views of `buffer` (uint8, at least `nbytes`)."""
         return {name: slot_view(slot, buffer) for name, slot in self.slots.items()}
@@ -67,25 +88,35 @@ def _read_exactly(path: Path, offset: int, target: memoryview) -> None:
                 if not count:
                     raise ModelError(
                         f"Reading {len(target)} bytes at {offset} of {path} gave only {done}: the file was "
-                        "cut short or replaced since it was opened; restore it and load the model again."
+                        "cut short or replaced since it was opened; restore it and generate again."
                     )
                 done += count
     except OSError as error:
         raise ModelError(
             f"The weights in {path} can no longer be read ({error.strerror}); "
-            "restore the file and load the model again."
+            "restore the file and generate again."
         ) from error
 
 
-def fill(layout: BlockLayout, buffer: Tensor) -> int:
-    """Read a block's weights into `buffer` (uint8, CPU) and return the bytes read from the file."""
+def fill(layout: BlockLayout, buffer: Tensor, reader: Reader | None = None) -> int:
+    """Read a block's weights into `buffer` (uint8, CPU) and return the bytes read from the file.
+
+    Without a `reader` the reads are plain, one after the other, through the page cache.
+    """
+    plain = reader.submit(layout.parts(buffer)) if reader is not None else None
     if layout.packed is not None:
-        _read_exactly(layout.packed, 0, _bytes_of(buffer[: layout.nbytes]))
+        if plain is None:
+            _read_exactly(layout.packed, 0, _bytes_of(buffer[: layout.nbytes]))
+        else:
+            plain.wait()
         return layout.nbytes
     for name, view in layout.views(buffer).items():
         assert isinstance(view, Tensor), f"{name} is quantised and has no file"
-        read_tensor(layout.entries[name], 0, view)
-    return sum(entry.nbytes for entry in layout.entries.values())
+        if plain is None or layout.entries[name].codec is not None:
+            read_tensor(layout.entries[name], 0, view)
+    if plain is not None:
+        plain.wait()
+    return layout.file_bytes
 
 
 def read_tensor(entry: TensorEntry, first: int, target: Tensor) -> None:
@@ -126,17 +157,17 @@ def _convert(entry: TensorEntry, offset: int, view: Tensor) -> None:
         flat[start : start + part.numel()].copy_(part)
 
 
-def read_rows(entry: TensorEntry, rows: Tensor, dtype: torch.dtype) -> Tensor:
+def read_rows(entry: TensorEntry, rows: Tensor, dtype: torch.dtype, reader: Reader) -> Tensor:
     """Return `entry[rows]` with shape (*rows.shape, columns) at `dtype`, reading only those rows."""
     if entry.codec is not None:
         return _unpack_rows(entry.codec, rows, entry.shape[1], dtype)
     columns = entry.shape[1]
     nbytes = columns * entry.dtype.itemsize
     unique, inverse = torch.unique(rows, return_inverse=True)
-    table = torch.empty(len(unique), columns, dtype=entry.dtype)
-    for i, row in enumerate(unique.tolist()):
-        _read_exactly(entry.path, entry.offset + row * nbytes, _bytes_of(table[i]))
-    return table.to(dtype)[inverse]
+    table = torch.empty(len(unique), columns, dtype=dtype)
+    wanted = enumerate(unique.tolist())
+    reader.read([Part(entry.path, entry.offset + row * nbytes, entry.dtype, table[i]) for i, row in wanted])
+    return table[inverse]
 
 
 def _unpack_rows(codec: Codec, rows: Tensor, columns: int, dtype: torch.dtype) -> Tensor:

@@ -1,6 +1,13 @@
-"""Generation: sampling, and the loop of prefill, decode step, stream."""
+"""Generation: sampling, the loop of prefill and decode, batches, speculation."""
 
+from .batch import BatchStep, BatchStream
 from .generate import GenerationStats, GenerationStep, Stream
+from .memory_watch import MemoryWatch
+from .run import Run
 from .sampling import Sampling, sample
+from .speculate import ModelDraft, NgramDraft, SpeculativeStream
 
-__all__ = ["GenerationStats", "GenerationStep", "Sampling", "Stream", "sample"]
+__all__ = [
+    "BatchStep", "BatchStream", "GenerationStats", "GenerationStep", "MemoryWatch", "ModelDraft", "NgramDraft", "Run",
+    "Sampling", "SpeculativeStream", "Stream", "sample",
+]  # fmt: skip

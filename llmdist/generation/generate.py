@@ -1,6 +1,6 @@
 """Prefill, decode step, stream: the whole of a generation, in that order.
 
-Works on token ids and a chain of stages; statistics ride with every step.
+Works on token ids and a chain of stages; statistics ride with every step. Batches and speculation are built on it.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from ..stage.chain import Chain
 from ..stage.messages import Stepped
 from .sampling import Sampling, sample
 
-__all__ = ["GenerationStats", "GenerationStep", "Stream"]
+__all__ = ["GenerationStats", "GenerationStep", "Stream", "choose", "generator_of"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +34,11 @@ class GenerationStep:
 
 @dataclass(slots=True)
 class GenerationStats:
-    """Statistics of a generation. `tokens_per_second` counts the tokens after the first."""
+    """Statistics of a generation; tokens are of all its `sequences` together.
+
+    `tokens_per_second` counts the tokens after the first of each sequence. With speculation `drafted` tokens were
+    guessed and `accepted` of them were right, in `passes` passes over the model, the prefill included.
+    """
 
     prompt_tokens: int = 0
     tokens: int = 0
@@ -44,16 +48,26 @@ class GenerationStats:
     peak_bytes: dict[str, int] = field(default_factory=dict)
     restarts: int = 0
     finish_reason: str = "running"
+    sequences: int = 1
+    drafted: int = 0
+    accepted: int = 0
+    passes: int = 0
 
     @property
     def tpot_seconds(self) -> float:
         """Return the mean time per token after the first; 0 when there is none."""
-        return self.decode_seconds / (self.tokens - 1) if self.tokens > 1 else 0.0
+        later = self.tokens - self.sequences
+        return self.decode_seconds / later if later > 0 else 0.0
 
     @property
     def tokens_per_second(self) -> float:
         """Return the decode speed; 0 for fewer than two tokens."""
         return 1 / self.tpot_seconds if self.tpot_seconds > 0 else 0.0
+
+    @property
+    def acceptance(self) -> float:
+        """Return the share of guessed tokens that were right; 0 without speculation."""
+        return self.accepted / self.drafted if self.drafted else 0.0
 
 
 class Stream:
@@ -62,23 +76,23 @@ class Stream:
     def __init__(self, chain: Chain, prompt: tuple[int, ...], sampling: Sampling) -> None:
         self.chain, self.tokens, self.sampling = chain, list(prompt), sampling
         self._prompt_tokens = len(prompt)
-        self._generator = torch.Generator()
-        if sampling.seed is None:
-            self._generator.seed()
-        else:
-            self._generator.manual_seed(sampling.seed)
+        self._generator = generator_of(sampling, 0)
 
     def prefill(self) -> tuple[int, Stepped]:
         """Run the prompt and return the first token."""
-        return self._choose(self.chain.forward(tuple(self.tokens), 0, self.sampling.greedy, ()))
+        stepped = self.chain.forward((tuple(self.tokens),), self.sampling.greedy, ((),))
+        return choose(stepped, 0, self.sampling, self._generator), stepped
 
     def decode_step(self) -> tuple[int, Stepped]:
         """Run the last token and return the next."""
+        stepped = self._run(())
+        return choose(stepped, 0, self.sampling, self._generator), stepped
+
+    def _run(self, guessed: tuple[int, ...]) -> Stepped:
+        """Run the last token and what is guessed behind it; every one of them is answered."""
         *history, last = self.tokens
-        return self._choose(
-            self.chain.forward(
-                (last,), len(history), self.sampling.greedy, tuple(history), self._prompt_tokens
-            )
+        return self.chain.forward(
+            ((last, *guessed),), self.sampling.greedy, (tuple(history),), (self._prompt_tokens,), 1 + len(guessed)
         )
 
     def stream(
@@ -95,9 +109,22 @@ class Stream:
             yield token, stepped, now - before
             before = time.monotonic()
 
-    def _choose(self, stepped: Stepped) -> tuple[int, Stepped]:
-        if stepped.token_id is not None:
-            return stepped.token_id, stepped
-        assert stepped.logits is not None
-        logits = torch.from_numpy(np.frombuffer(stepped.logits, dtype=np.float32).copy())
-        return sample(logits, self.sampling, self._generator), stepped
+
+def generator_of(sampling: Sampling, sequence: int) -> torch.Generator:
+    """Return the source of chance of one sequence: its own, so that a batch draws what each would draw alone."""
+    generator = torch.Generator()
+    if sampling.seed is None:
+        generator.seed()
+    else:
+        generator.manual_seed(sampling.seed + sequence)
+    return generator
+
+
+def choose(stepped: Stepped, row: int, sampling: Sampling, generator: torch.Generator) -> int:
+    """Return the token that follows by the answer's `row`."""
+    if stepped.token_ids is not None:
+        return stepped.token_ids[row]
+    assert stepped.logits is not None
+    rows = stepped.rows
+    logits = torch.from_numpy(np.frombuffer(stepped.logits, dtype=np.float32).reshape(rows, -1)[row].copy())
+    return sample(logits, sampling, generator)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import platform
@@ -20,7 +21,10 @@ import psutil
 import torch
 from torch.nn import functional
 
+from ..errors import HardwareError
+from ..model.direct_file import ALIGNMENT
 from ..model.probe_blocks import tiny_blocks
+from ..model.reader import Part, Reader
 from .probe import cpu_label, existing_folder, probe_devices
 from .profile import Device, HardwareProfile, Link
 
@@ -29,7 +33,8 @@ __all__ = ["busy_share", "cache_file", "hardware_profile", "measure"]
 Progress = Callable[[str, float], None]
 MIB = 1 << 20
 READ_BYTES = 4 * MIB
-CACHE_VERSION = 2
+SLOT_BYTES = 64 * MIB
+CACHE_VERSION = 3
 #: Rates measured while other work uses more of the processor than this are used once and not kept.
 BUSY_SHARE = 0.3
 PAGE_CACHE = " (page cache)"
@@ -174,39 +179,67 @@ def _block_overhead(target: torch.device, seconds: float) -> float:
 
 
 def _time_disk(folder: Path, file_bytes: int) -> tuple[float, float, bool]:
-    """Return bytes/s and latency of sequential reads, and whether they came from the page cache."""
+    """Return bytes/s and latency of the reads that stream weights, and whether they came from the page cache."""
     with _temporary_file(folder, file_bytes) as (path, size):
         dropped = _drop_from_page_cache(path)
-        buffer = memoryview(bytearray(min(READ_BYTES, size)))
-        waits: list[float] = []
-        with path.open("rb", buffering=0) as file:
+        reader = Reader()
+        try:
+            slot = torch.empty(min(SLOT_BYTES, size), dtype=torch.uint8)
+            reader.read([Part(path, 0, torch.uint8, slot[:ALIGNMENT])])  # opens the file
+            slots = [Part(path, start, torch.uint8, slot[: size - start]) for start in range(0, size, len(slot))]
             start = time.perf_counter()
-            while file.readinto(buffer):
-                pass
+            for request in [reader.submit([part]) for part in slots]:
+                request.wait()
             rate = size / max(time.perf_counter() - start, 1e-9)
-            dropped = _drop_from_page_cache(path) and dropped
+            waits: list[float] = []
             for number in range(8):
-                file.seek(number * (size // 8) // 4096 * 4096)
+                at = number * (size // 8) // ALIGNMENT * ALIGNMENT
                 start = time.perf_counter()
-                file.readinto(buffer[:4096])
+                reader.read([Part(path, at, torch.uint8, slot[: min(ALIGNMENT, size - at)])])
                 waits.append(time.perf_counter() - start)
+        finally:
+            reader.close()
         return rate, statistics.median(waits), not dropped
 
 
 @contextmanager
 def _temporary_file(folder: Path, nbytes: int) -> Iterator[tuple[Path, int]]:
-    """Write random bytes into a file in `folder` (the system's own if not writable) and remove it after."""
-    place = folder if os.access(folder, os.W_OK) else Path(tempfile.gettempdir())
+    """Write random bytes into a file in `folder` (the system's own if it cannot be written) and remove it after."""
+    places = [place for place in (folder, Path(tempfile.gettempdir())) if os.access(place, os.W_OK)]
+    path = None
+    for number, place in enumerate(places):
+        try:
+            path = _written(place, nbytes)
+            break
+        except OSError as error:
+            if number + 1 == len(places):
+                raise HardwareError(
+                    f"The disk of {folder} was to be timed with a file of {nbytes >> 20} MiB, which could not be "
+                    f"written ({error.strerror}): free some space there, or in {tempfile.gettempdir()}."
+                ) from error
+    if path is None:
+        raise HardwareError(f"Neither {folder} nor {tempfile.gettempdir()} can be written to time the disk.")
+    try:
+        yield path, path.stat().st_size
+    finally:
+        path.unlink(missing_ok=True)
+
+
+def _written(place: Path, nbytes: int) -> Path:
+    """Write a temporary file and return its path; leaves none behind when it cannot be written."""
     handle, name = tempfile.mkstemp(prefix="llmdist-measure-", dir=place)
     path, piece = Path(name), os.urandom(min(READ_BYTES, nbytes))
     try:
         with os.fdopen(handle, "wb", buffering=0) as file:
             for _ in range(max(1, nbytes // len(piece))):
-                file.write(piece)
+                written = file.write(piece)
+                if written != len(piece):
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
             os.fsync(file.fileno())
-        yield path, path.stat().st_size
-    finally:
+    except BaseException:
         path.unlink(missing_ok=True)
+        raise
+    return path
 
 
 def _drop_from_page_cache(path: Path) -> bool:

@@ -11,7 +11,7 @@ import torch
 
 from .profile import Device
 
-__all__ = ["cpu_label", "existing_folder", "probe_devices"]
+__all__ = ["cpu_label", "existing_folder", "free_memory", "probe_devices"]
 
 CGROUP_ROOT = Path("/sys/fs/cgroup")
 
@@ -37,6 +37,11 @@ def cpu_label() -> str:
         lines = []
     names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
     return next(names, "") or platform.processor() or platform.machine()
+
+
+def free_memory() -> int:
+    """Return the bytes of memory that the machine, or the control group this process is in, can still give."""
+    return _host_memory()[1]
 
 
 def _host_memory() -> tuple[int, int]:

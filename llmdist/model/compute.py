@@ -24,11 +24,11 @@ def compute_layer_block(
     x: Activation,
     rope: Rope,
     cache: tuple[Tensor, Tensor] | None,
-    start: int,
+    start: int | tuple[int, ...],
 ) -> Activation:
     """Return what the block `name` (attention, MLP, router or experts of a layer) makes of `x`.
 
-    `cache` are the keys and values of an attention, for the sequences of `x`, whose tokens start at position `start`.
+    `cache` are the keys and values of an attention, for the sequences of `x`, whose tokens start at `start`.
     """
     _, layer, kind, *group = name.split(".")
     if isinstance(x, Routed):

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from ..kernels import linear
 from .config import ModelConfig
-from .rope import Rope, inverse_frequencies, rope_tables
+from .rope import Rope, inverse_frequencies, positions, rope_tables
 
 __all__ = [
     "Rope", "Weights", "attention", "embed", "gated", "head", "inverse_frequencies", "mlp", "norm", "rms_norm",
@@ -58,12 +58,27 @@ def _rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     return torch.cat((first * cos - second * sin, second * cos + first * sin, rest), dim=-1)
 
 
-def _look_back(start: int, tokens: int, first: int, window: int | None, device: torch.device) -> Tensor:
-    """Return the mask (tokens, start + tokens - first): what each query sees of the keys from `first` on."""
-    queries = torch.arange(start, start + tokens, device=device)[:, None]
-    keys = torch.arange(first, start + tokens, device=device)
+def _look_back(
+    start: int | tuple[int, ...], tokens: int, first: int, end: int, window: int | None, device: torch.device
+) -> Tensor:
+    """Return the mask of what each query sees of the keys `first` .. `end`: (tokens, keys).
+
+    With one start per sequence it is (batch, 1, tokens, keys).
+    """
+    queries = positions(start, tokens, device)[..., None]
+    keys = torch.arange(first, end, device=device)
     seen = keys <= queries
     return seen if window is None else seen & (keys > queries - window)
+
+
+def _append(cache: Tensor, new: Tensor, start: int | tuple[int, ...]) -> None:
+    """Write `new` (batch, heads, tokens, head_dim) into the cache from each sequence's start."""
+    tokens = new.shape[2]
+    if isinstance(start, int):
+        cache[:, :, start : start + tokens] = new
+        return
+    rows = torch.arange(len(start), device=cache.device)[:, None]
+    cache[rows, :, positions(start, tokens, cache.device)[:, 0]] = new.transpose(1, 2)
 
 
 def _mix(config: ModelConfig, q: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None) -> Tensor:
@@ -85,29 +100,32 @@ def attention(
     sin: Tensor,
     keys: Tensor,
     values: Tensor,
-    start: int,
+    start: int | tuple[int, ...],
     window: int | None = None,
 ) -> Tensor:
     """Return `x` plus the causal self-attention over the positions up to each token's own.
 
     Parameters
     ----------
-    x : (batch, tokens, hidden), at positions `start` .. `start` + tokens.
+    x : (batch, tokens, hidden), at positions `start` .. `start` + tokens; one start, or one per sequence.
     cos, sin : `Rope.tables` of the same positions and of the layer's kind.
     keys, values : static caches (batch, kv_heads, context, head_dim); the new entries are written.
     window : how many positions each token sees, its own included; None is all.
     """
     batch, tokens, _ = x.shape
-    end, groups = start + tokens, config.num_heads // config.num_kv_heads
+    ragged = not isinstance(start, int)
+    lowest, highest = (min(start), max(start)) if isinstance(start, tuple) else (start, start)
+    end, groups = highest + tokens, config.num_heads // config.num_kv_heads
     q, k, v = _project(config, w, norm(config, w, "input_norm", x))
     cos, sin = cos.to(x.dtype), sin.to(x.dtype)
     q = _rotate(q.transpose(1, 2), cos, sin)
-    keys[:, :, start:end] = _rotate(k.transpose(1, 2), cos, sin)
-    values[:, :, start:end] = v.transpose(1, 2)
-    first = 0 if window is None else max(0, start - window + 1)
+    _append(keys, _rotate(k.transpose(1, 2), cos, sin), start)
+    _append(values, v.transpose(1, 2), start)
+    first = 0 if window is None else max(0, lowest - window + 1)
     mask = None
-    if tokens > 1:
-        mask = _look_back(start, tokens, first, window, x.device).repeat(groups, 1)
+    if tokens > 1 or ragged:
+        mask = _look_back(start, tokens, first, end, window, x.device)
+        mask = mask.repeat(*(1,) * (mask.dim() - 2), groups, 1)
     folded = q.reshape(batch, config.num_kv_heads, groups * tokens, config.head_dim)
     mixed = _mix(config, folded, keys[:, :, first:end], values[:, :, first:end], mask)
     mixed = mixed.reshape(batch, config.num_heads, tokens, config.head_dim)

@@ -16,7 +16,13 @@ from torch import Tensor
 from .config import ModelConfig
 from .kinds import RopeKind
 
-__all__ = ["Rope", "inverse_frequencies", "rope_tables", "table_scale"]
+__all__ = ["Rope", "inverse_frequencies", "positions", "rope_tables", "table_scale"]
+
+
+def positions(start: int | tuple[int, ...], count: int, device: str | torch.device) -> Tensor:
+    """Return the positions of `count` tokens: (count,) int64, or (batch, 1, count) for one start per sequence."""
+    steps = torch.arange(count, device=device)
+    return start + steps if isinstance(start, int) else torch.tensor(start, device=device)[:, None, None] + steps
 
 
 def inverse_frequencies(kind: RopeKind) -> Tensor:
@@ -89,22 +95,24 @@ class Rope:
     def __init__(self, config: ModelConfig, device: str | torch.device = "cpu") -> None:
         self._speeds = [inverse_frequencies(kind).to(device) for kind in config.ropes]
         self._scales = [table_scale(kind) for kind in config.ropes]
-        self._kept: dict[int, tuple[tuple[int, int], tuple[Tensor, Tensor]]] = {}
+        self._kept: dict[int, tuple[tuple[int | tuple[int, ...], int], tuple[Tensor, Tensor]]] = {}
         nothing = torch.empty(0, 0, device=device)
         self._nothing = (nothing, nothing)
 
-    def tables(self, start: int, count: int, rope: int | None = 0) -> tuple[Tensor, Tensor]:
+    def tables(
+        self, start: int | tuple[int, ...], count: int, rope: int | None = 0
+    ) -> tuple[Tensor, Tensor]:
         """Return cos and sin, each (count, dims / 2) float32, of the config's rotary embedding number `rope`.
 
-        The positions run from `start`; for None (no positions) both have width 0.
+        The positions run from `start`; with one start per sequence the tables are (batch, 1, count, dims / 2).
+        For None (no positions) both have width 0.
         """
         if rope is None:
             return self._nothing
         kept = self._kept.get(rope)
         if kept is None or kept[0] != (start, count):
             speeds, scale = self._speeds[rope], self._scales[rope]
-            positions = torch.arange(start, start + count, device=speeds.device).float()
-            angles = positions[:, None] * speeds
+            angles = positions(start, count, speeds.device).float()[..., None] * speeds
             kept = self._kept[rope] = ((start, count), (angles.cos() * scale, angles.sin() * scale))
         return kept[1]
 

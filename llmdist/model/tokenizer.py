@@ -47,6 +47,10 @@ class Tokenizer:
         """Return the text of `ids` without special tokens."""
         return str(self._inner.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False))
 
+    def vocabulary(self) -> dict[str, int]:
+        """Return every token's text and id."""
+        return dict(self._inner.get_vocab())
+
     @property
     def has_chat_template(self) -> bool:
         """Whether `chat` can be used."""

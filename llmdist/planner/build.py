@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
+from ..cost.workspace import workspace_bytes
 from ..errors import PlanError
 from ..hardware.profile import HardwareProfile
 from ..model.blocks import BYTES_PER_PARAMETER, EXECUTABLE_PRECISIONS, PLAIN_PRECISIONS, ModelProfile
@@ -17,7 +18,6 @@ __all__ = ["DEFAULT_CONTEXT", "build_problem"]
 
 DEFAULT_CONTEXT = 2048
 _FREE_MEMORY_SHARE = 0.8  # of what is free, when no cap is given
-_PREFILL_TOKENS = 256
 
 
 def build_problem(
@@ -39,8 +39,8 @@ def build_problem(
     ------
     UnitError : a size cannot be read. PlanError : a limit does not suit the model or this version.
     """
-    if batch != 1:
-        raise PlanError(f"A batch of {batch} was asked: this version runs one sequence at a time; use batch=1.")
+    if batch < 1:
+        raise PlanError(f"A batch of {batch} sequences was asked: give 1 or more.")
     caps: dict[str, int] = {}
     for device in hardware.devices:
         asked = ram if device.kind == "cpu" else vram if device.kind == "cuda" else None
@@ -63,7 +63,9 @@ def build_problem(
         workload=Workload(batch, tokens - new_tokens, new_tokens, kv_precision=plain),
         caps=caps,
         precisions=chosen,
-        workspace_bytes=_workspace_bytes(profile, tokens),
+        workspace_bytes=workspace_bytes(
+            profile.blocks, profile.hidden_size, profile.vocab_size, tokens, batch, plain
+        ),
         objective=objective,
         locks=dict(locks or {}),
     )
@@ -110,17 +112,6 @@ def _context(profile: ModelProfile, context: int | None) -> int:
             f"2 to {profile.max_context}: choose a context in that range."
         )
     return context
-
-
-def _workspace_bytes(profile: ModelProfile, context: int) -> int:
-    """Return the activations of one prefill chunk, float32 at worst, and the logits."""
-    tokens = min(_PREFILL_TOKENS, context)
-    widest = max((b.parameters // profile.hidden_size for b in profile.blocks if b.kind == "mlp"), default=0)
-    return int(
-        4 * tokens * (widest + 6 * profile.hidden_size)  # gate, up, down and the residual stream
-        + 4 * tokens * context  # the causal mask
-        + 8 * profile.vocab_size  # logits twice
-    )
 
 
 def shrunk(problem: PlanningProblem, share: float) -> PlanningProblem:

@@ -14,7 +14,10 @@ from ..planner.placement import Placement
 from .local import ChildStage, InlineStage, Stage, StageDied
 from .messages import Apply, Failed, Forward, Load, Message, Reply, Stepped
 
-__all__ = ["Chain"]
+__all__ = ["Chain", "Rows"]
+
+#: Token ids of each sequence.
+Rows = tuple[tuple[int, ...], ...]
 
 MAX_RESTARTS = 3
 #: Emitted tokens that are replayed one by one, so that a replay rounds exactly as the first run did; a longer
@@ -38,8 +41,8 @@ class Chain:
         self._load, self._isolate, self._on_restart = load, isolate, on_restart
         self._stage: Stage | None = None
         self.restarts = 0
-        self._prompt_tokens = 0
-        self._done: tuple[int, ...] = ()  # tokens whose keys and values the stage holds
+        self._prompt_tokens: tuple[int, ...] = ()
+        self._done: Rows = ()  # tokens whose keys and values the stage holds, per sequence
         self._start()
 
     def _start(self) -> None:
@@ -82,27 +85,28 @@ class Chain:
             raise
 
     def forward(
-        self, tokens: tuple[int, ...], start: int, greedy: bool, history: tuple[int, ...], prompt_tokens: int = 0
+        self, tokens: Rows, greedy: bool, histories: Rows, prompt_tokens: tuple[int, ...] = (), keep: int = 1
     ) -> Stepped:
-        """Run `tokens` from `start`; `history` are the tokens before `start`, replayed after a death.
+        """Run each sequence's `tokens` behind its history, which is replayed after a death.
 
-        `prompt_tokens` of the history were a prompt, the rest was emitted token by token.
+        `prompt_tokens` of each history were a prompt, the rest was emitted token by token. Answered for the last
+        `keep` tokens of each sequence.
         """
-        self._prompt_tokens = prompt_tokens or len(history)
-        reply = self._guarded(Forward(tokens, start, greedy), history)
+        self._prompt_tokens = prompt_tokens or tuple(map(len, histories))
+        reply = self._guarded(Forward(tokens, tuple(map(len, histories)), greedy, keep), histories)
         assert isinstance(reply, Stepped)
-        self._done = (*history, *tokens)
+        self._done = tuple((*history, *new) for history, new in zip(histories, tokens, strict=True))
         return reply
 
-    def _guarded(self, message: Message, history: tuple[int, ...]) -> Reply:
+    def _guarded(self, message: Message, histories: Rows) -> Reply:
         failure: StageDied | None = None
         for _ in range(MAX_RESTARTS + 1):
             try:
                 if failure is not None:
-                    self._restart(failure, history)
+                    self._restart(failure, histories)
                 if self._stage is None:
                     self._start()
-                    self._replay(history)
+                    self._replay(histories)
                 assert self._stage is not None
                 return self._checked(self._stage.request(message))
             except StageDied as died:
@@ -116,7 +120,7 @@ class Chain:
             "Plan again with a smaller cap, for example half of it, and generate again."
         ) from failure
 
-    def _restart(self, failure: StageDied, history: tuple[int, ...]) -> None:
+    def _restart(self, failure: StageDied, histories: Rows) -> None:
         self.close()
         self.restarts += 1
         if self._on_restart is not None:
@@ -125,15 +129,21 @@ class Chain:
             if placement is not None:
                 self._load = replace(self._load, placement=placement)
         self._start()
-        self._replay(history)
+        self._replay(histories)
 
-    def _replay(self, history: tuple[int, ...]) -> None:
-        if not history or self._stage is None:
+    def _replay(self, histories: Rows) -> None:
+        if not all(histories) or not histories or self._stage is None:
             return
-        first = self._prompt_tokens if len(history) - self._prompt_tokens <= EXACT_REPLAY_TOKENS else len(history)
-        self._checked(self._stage.request(Forward(history[:first], 0, greedy=True)))
-        for position in range(first, len(history)):
-            self._checked(self._stage.request(Forward((history[position],), position, greedy=True)))
+        cuts = [
+            known if len(history) - known <= EXACT_REPLAY_TOKENS else len(history)
+            for history, known in zip(histories, self._prompt_tokens, strict=True)
+        ]
+        prompts = tuple(history[:cut] for history, cut in zip(histories, cuts, strict=True))
+        self._checked(self._stage.request(Forward(prompts, (0,) * len(prompts), greedy=True)))
+        for step in range(max(len(history) - cut for history, cut in zip(histories, cuts, strict=True))):
+            at = [min(cut + step, len(history) - 1) for history, cut in zip(histories, cuts, strict=True)]
+            last = tuple((history[i],) for history, i in zip(histories, at, strict=True))
+            self._checked(self._stage.request(Forward(last, tuple(at), greedy=True)))
 
     def close(self) -> None:
         """End the stage and return its memory."""

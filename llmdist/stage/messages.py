@@ -32,11 +32,15 @@ class Apply:
 
 @dataclass(frozen=True, slots=True)
 class Forward:
-    """Run `tokens` from position `start`. With `greedy` only the best token id comes back."""
+    """Run each sequence's `tokens` from its position in `starts`; lengths may differ.
 
-    tokens: tuple[int, ...]
-    start: int
+    Answered for the last `keep` tokens of each sequence. With `greedy` only the best token ids come back.
+    """
+
+    tokens: tuple[tuple[int, ...], ...]
+    starts: tuple[int, ...]
     greedy: bool
+    keep: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,10 +59,14 @@ class Applied:
 
 @dataclass(frozen=True, slots=True)
 class Stepped:
-    """One pass is done: `token_id` when greedy, else float32 `logits` as bytes."""
+    """One pass is done: `token_ids` when greedy, else float32 `logits` (rows, vocab_size) as bytes.
 
-    token_id: int | None
+    Row i * keep + j is what sequence i predicts after the j-th of its last `keep` tokens.
+    """
+
+    token_ids: tuple[int, ...] | None
     logits: bytes | None
+    rows: int
     bytes_moved: int
     memory_bytes: Mapping[str, int]
     peak_bytes: Mapping[str, int]

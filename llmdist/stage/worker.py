@@ -84,11 +84,12 @@ class Worker:
 
     def _forward(self, message: Forward) -> Stepped:
         assert self._executor is not None, "Forward before Load"
-        done = self._executor.forward(torch.tensor([message.tokens]), message.start)
-        logits = done.logits[0].float().cpu()
+        done = self._executor.run(message.tokens, message.starts, message.keep)
+        logits = done.logits.float().cpu()
         return Stepped(
-            token_id=int(logits.argmax()) if message.greedy else None,
+            token_ids=tuple(logits.argmax(-1).tolist()) if message.greedy else None,
             logits=None if message.greedy else logits.numpy().tobytes(),
+            rows=logits.shape[0],
             bytes_moved=done.bytes_moved,
             memory_bytes=self.memory(),
             peak_bytes=self._peak_bytes(),

@@ -70,14 +70,16 @@ def test_bf16_logits_are_within_tolerance(tmp_path: Path) -> None:
     assert (logits - expected).abs().max() < 0.02 * (expected.max() - expected.min())
 
 
-def test_a_long_prompt_in_chunks_equals_one_pass(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_long_prompt_in_chunks_equals_one_pass(tmp_path: Path) -> None:
     """Prefill in chunks of 5 gives the logits of prefill in one piece."""
     checkpoint = Checkpoint.open(write_tiny(tmp_path / "model"))
     blocks = tuple(block.name for block in checkpoint.profile.blocks)
     tokens = torch.arange(37)[None] * 7 % 512
     whole = Executor(checkpoint, placement_of(blocks, set()), 64).forward(tokens, 0).logits
-    monkeypatch.setattr("llmdist.executor.executor.PREFILL_CHUNK", 5)
-    parts = Executor(checkpoint, placement_of(blocks, set()), 64).forward(tokens, 0).logits
+    executor = Executor(checkpoint, placement_of(blocks, set(blocks)), 64)
+    executor.chunk, executor.pass_tokens = 5, 20
+    parts = executor.forward(tokens, 0).logits
+    executor.close()
     torch.testing.assert_close(whole, parts, rtol=1e-4, atol=1e-4)
 
 

@@ -86,16 +86,15 @@ def test_the_profile_counts_what_transformers_counts(
     assert Checkpoint.open(folder).profile.parameters == sum(p.numel() for p in model.parameters())
 
 
-def test_a_text_longer_than_the_window_needs_chunks_of_any_size(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_text_longer_than_the_window_needs_chunks_of_any_size(tmp_path: Path) -> None:
     """Prefill in chunks of 3 under a window of 5 gives the logits of prefill in one piece."""
     checkpoint = Checkpoint.open(write_tiny(tmp_path / "model", "mistral", sliding_window=WINDOW))
     blocks = tuple(block.name for block in checkpoint.profile.blocks)
     tokens = torch.arange(37)[None] * 7 % 512
     whole = Executor(checkpoint, placement_of(blocks, set()), 64).forward(tokens, 0).logits
-    monkeypatch.setattr("llmdist.executor.executor.PREFILL_CHUNK", 3)
-    parts = Executor(checkpoint, placement_of(blocks, set()), 64).forward(tokens, 0).logits
+    executor = Executor(checkpoint, placement_of(blocks, set()), 64)
+    executor.chunk = 3
+    parts = executor.forward(tokens, 0).logits
     torch.testing.assert_close(whole, parts, rtol=1e-4, atol=1e-4)
 
 

@@ -93,7 +93,7 @@ folder, mode = sys.argv[1:]
 session = llmdist.load(folder)
 session.plan(ram="120MB", context=128, seconds=0.5)
 tokens, events = [], []
-for step in session.generate("One day Anna the ant walked to the", max_new_tokens=10, on_event=events.append):
+for step in session.generate("One day Anna the ant walked to the", max_new_tokens=7, on_event=events.append):
     tokens.append(step.token_id)
     if len(tokens) == 4 and mode == "limited":
         print("four", flush=True)

@@ -1,0 +1,220 @@
+"""Reads byte ranges of weights files into memory at the speed of the disk, past the page cache.
+
+A few threads keep several requests in flight. Reads are direct where the system has it, so the page cache never
+becomes a second copy of the model; each thread owns one aligned piece of memory, and that is all the reader takes.
+A file that changed since it was first read is noticed before its bytes are used. It knows no blocks or placements.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import mmap
+import queue
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .direct_file import ALIGNMENT, DirectFile
+
+__all__ = ["DEPTH", "PIECE_BYTES", "Part", "Pending", "Reader", "aligned_buffer"]
+
+#: Requests in flight, and the bytes of each: more gain nothing on the disks that were measured.
+DEPTH = 4
+PIECE_BYTES = 2 << 20
+_SERIAL_ELEMENTS = 1 << 15  # torch converts up to this many in the calling thread alone
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Part:
+    """Wanted: a stored tensor from `offset` of the file `path`, of type `stored`, in `target` (1-D, contiguous, CPU).
+
+    A `target` of another type is converted on the way.
+    """
+
+    path: Path
+    offset: int
+    stored: torch.dtype
+    target: Tensor
+
+
+def aligned_buffer(nbytes: int) -> Tensor:
+    """Return page-aligned zeroed memory, uint8, that goes back to the system when the tensor ends."""
+    if nbytes == 0:
+        return torch.empty(0, dtype=torch.uint8)
+    memory = mmap.mmap(-1, nbytes)
+    if hasattr(mmap, "MADV_HUGEPAGE"):
+        with contextlib.suppress(OSError):  # fewer misses of the address tables; not every kernel has it
+            memory.madvise(mmap.MADV_HUGEPAGE)
+    return torch.frombuffer(memory, dtype=torch.uint8)
+
+
+class Pending:
+    """A request on its way; `started_seconds` and `finished_seconds` are of its pieces, on the monotonic clock."""
+
+    def __init__(self, pieces: int) -> None:
+        self._left, self._lock, self._done = pieces, threading.Lock(), threading.Event()
+        self._error: BaseException | None = None
+        self.started_seconds = self.finished_seconds = time.monotonic()
+        self._begun = False
+        if not pieces:
+            self._done.set()
+
+    def _begin(self) -> None:
+        with self._lock:
+            if not self._begun:
+                self.started_seconds, self._begun = time.monotonic(), True
+
+    def _finish(self, error: BaseException | None) -> None:
+        with self._lock:
+            self._left -= 1
+            self._error = self._error or error
+            if self._left == 0:
+                self.finished_seconds = time.monotonic()
+                self._done.set()
+
+    @property
+    def failed(self) -> bool:
+        """Whether a piece could not be read; the rest need not be."""
+        return self._error is not None
+
+    def wait(self) -> None:
+        """Wait until every piece has ended; the first error is raised here."""
+        self._done.wait()
+        if self._error is not None:
+            raise self._error
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Piece:
+    file: DirectFile
+    offset: int
+    stored: torch.dtype
+    target: Tensor
+    pending: Pending
+
+    @property
+    def nbytes(self) -> int:
+        return self.target.numel() * self.stored.itemsize
+
+
+class Reader:
+    """Threads that read pieces of files. `depth` requests of at most `piece_bytes` are in flight."""
+
+    def __init__(self, depth: int = DEPTH, piece_bytes: int = PIECE_BYTES) -> None:
+        self.depth, self.piece_bytes = depth, piece_bytes
+        self._files: dict[Path, DirectFile] = {}
+        self._files_lock = threading.Lock()
+        self._pieces: queue.SimpleQueue[_Piece | None] = queue.SimpleQueue()
+        stride = _bounce_bytes(piece_bytes)
+        bounce = aligned_buffer(depth * stride)  # one arena: large pages need room, and make direct reads cheaper
+        self._threads = [
+            threading.Thread(
+                target=self._run, args=(bounce[i * stride : (i + 1) * stride].numpy(),),
+                name=f"llmdist-reader-{i}", daemon=True,
+            )
+            for i in range(depth)
+        ]  # fmt: skip
+        for thread in self._threads:
+            thread.start()
+
+    @property
+    def nbytes(self) -> int:
+        """Return the bytes that the reader's own buffers take."""
+        return self.depth * _bounce_bytes(self.piece_bytes)
+
+    def submit(self, parts: Sequence[Part]) -> Pending:
+        """Start to read `parts` and return at once; the targets are valid after `Pending.wait`.
+
+        Raises
+        ------
+        ModelError : a file is gone, or is no longer the one that was read first.
+        """
+        pieces = [piece for part in parts for piece in self._cut(part)]
+        pending = Pending(len(pieces))
+        for file, offset, stored, target in pieces:
+            self._pieces.put(_Piece(file, offset, stored, target, pending))
+        return pending
+
+    def read(self, parts: Sequence[Part]) -> int:
+        """Read `parts` and return the bytes that came from the files; raises as `submit` and for a failed read."""
+        self.submit(parts).wait()
+        return sum(part.target.numel() * part.stored.itemsize for part in parts)
+
+    def _cut(self, part: Part) -> Iterator[tuple[DirectFile, int, torch.dtype, Tensor]]:
+        """Cut at multiples of the piece in the file, so that all but the ends are aligned."""
+        file, size = self._file(part.path), part.stored.itemsize
+        start, count = 0, part.target.numel()
+        while start < count:
+            at = part.offset + start * size
+            room = self.piece_bytes - at % self.piece_bytes
+            taken = min(count - start, -(-room // size))
+            yield file, at, part.stored, part.target[start : start + taken]
+            start += taken
+
+    def _file(self, path: Path) -> DirectFile:
+        with self._files_lock:
+            file = self._files.get(path)
+            if file is None:
+                file = self._files[path] = DirectFile(path)
+            file.check()
+            return file
+
+    def _run(self, bounce: np.ndarray[Any, Any]) -> None:
+        while (piece := self._pieces.get()) is not None:
+            error: BaseException | None = None
+            try:
+                piece.pending._begin()
+                if not piece.pending.failed:
+                    with torch.inference_mode():  # targets may be inference tensors
+                        _bring(piece, bounce)
+            except BaseException as caught:  # handed to the thread that waits
+                error = caught
+            piece.pending._finish(error)
+            del piece  # or the thread would hold the target until its next piece
+
+    def close(self) -> None:
+        """Stop the threads after what is on its way, and close the files."""
+        for _ in self._threads:
+            self._pieces.put(None)
+        for thread in self._threads:
+            thread.join()
+        for file in self._files.values():
+            file.close()
+        self._files.clear()
+
+
+def _bounce_bytes(piece_bytes: int) -> int:
+    return piece_bytes + 2 * ALIGNMENT
+
+
+def _bring(piece: _Piece, bounce: np.ndarray[Any, Any]) -> None:
+    """Read one piece: straight into its target where everything is aligned, else through the bounce buffer."""
+    if piece.stored == piece.target.dtype:
+        target = piece.target.view(torch.uint8).numpy()
+        if not (piece.offset | piece.nbytes | target.ctypes.data) % ALIGNMENT:
+            piece.file.read_into(target.data, piece.offset, piece.nbytes)
+            return
+        np.copyto(target, _bounced(piece, bounce))  # numpy copies without the interpreter's lock
+        return
+    if piece.offset % piece.stored.itemsize:
+        source = torch.from_numpy(_bounced(piece, bounce).copy()).view(piece.stored)
+    else:
+        source = torch.from_numpy(_bounced(piece, bounce)).view(piece.stored)
+    for start in range(0, source.numel(), _SERIAL_ELEMENTS):
+        piece.target[start : start + _SERIAL_ELEMENTS].copy_(source[start : start + _SERIAL_ELEMENTS])
+
+
+def _bounced(piece: _Piece, bounce: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """Return the piece's bytes inside `bounce`, read with the aligned range around them."""
+    first = piece.offset // ALIGNMENT * ALIGNMENT
+    skipped = piece.offset - first
+    whole = -(-(skipped + piece.nbytes) // ALIGNMENT) * ALIGNMENT
+    piece.file.read_into(bounce.data[:whole], first, skipped + piece.nbytes)
+    return bounce[skipped : skipped + piece.nbytes]
