@@ -70,8 +70,8 @@ def _judge(
         text = END + tale.text
         ids = torch.tensor(tokenizer.encode(text))
         loss += float(functional.cross_entropy(logits, ids[1:], reduction="sum"))
-        shares = (functional.log_softmax(x.double(), dim=-1) for x in (logits, expected))
-        divergence += float(functional.kl_div(*shares, log_target=True, reduction="sum"))
+        found_share, expected_share = (functional.log_softmax(x.double(), dim=-1) for x in (logits, expected))
+        divergence += float(functional.kl_div(found_share, expected_share, log_target=True, reduction="sum"))
         tokens += len(ids) - 1
         hit = logits.argmax(-1) == ids[1:]
         for span in answer_spans(tale):
