@@ -237,9 +237,8 @@ class Executor:
 
     @property
     def held_bytes(self) -> int:
-        """Return the bytes of weights, staging slots, the reader's pieces and KV cache that are allocated."""
-        weights = sum(w.nbytes for w in self._weights.values())
-        return weights + self._pool.nbytes + self.reader.nbytes + self.cache.nbytes
+        """Return the bytes of weights, staging slots and KV cache; the reader's pieces belong to the workspace."""
+        return sum(w.nbytes for w in self._weights.values()) + self._pool.nbytes + self.cache.nbytes
 
     def _stop(self) -> None:
         if self._copies is not None:

@@ -161,7 +161,7 @@ def test_a_wrong_batch_is_refused_before_it_starts(
 ) -> None:
     """Each unusable batch names itself."""
     with pytest.raises(GenerationError, match=words):
-        session.generate_batch(prompts, **options)  # type: ignore[arg-type]
+        session.generate_batch(prompts, **{"max_new_tokens": 8, **options})  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -175,6 +175,6 @@ def test_a_wrong_batch_is_refused_before_it_starts(
 def test_wrong_speculation_is_refused(session: llmdist.Session, options: dict[str, object], words: str) -> None:
     """Each unusable option names itself, and so does a session that would draft for itself."""
     with pytest.raises(GenerationError, match=words):
-        session.generate(PROMPTS[0], **options)  # type: ignore[arg-type]
+        session.generate(PROMPTS[0], 8, **options)  # type: ignore[arg-type]
     with pytest.raises(GenerationError, match="this session"):
-        session.generate(PROMPTS[0], speculate=session)
+        session.generate(PROMPTS[0], 8, speculate=session)
