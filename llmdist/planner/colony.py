@@ -86,9 +86,21 @@ class Colony:
         built[ant, block] = np.minimum(draws.sum(1), self.widths[block] - 1)
         return built
 
+    def _scratch(self, ants: int) -> Choices:
+        """Return ants that build from nothing, each with its own mixture of visibility and chance."""
+        blocks = self.tables.shape[0]
+        even = np.where(self.tables.valid, 1.0, 0.0)
+        boldness = self.generator.random((ants, 1, 1))
+        weight = (1 - boldness) * self.visibility / self.visibility.sum(1, keepdims=True)
+        weight = (weight + boldness * even / even.sum(1, keepdims=True)).cumsum(2)
+        built = (self.generator.random((ants, blocks, 1)) * weight[:, :, -1:] > weight).sum(2)
+        return np.asarray(np.minimum(built, self.widths - 1), dtype=np.int64)
+
     def _construct(self) -> Choices:
         focused = int(self.params.ants * self.params.focused_share)
         found = [self._focused(focused)] if focused else []
+        if self.params.scratch_ants:
+            found.append(self._scratch(self.params.scratch_ants))
         plan = self.macro.elite(self.generator) if self.iterations % self.params.arrange_every == 0 else None
         if plan is not None:
             found.append(self.arrange(plan, self.params.ants))

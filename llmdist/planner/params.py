@@ -16,7 +16,8 @@ class ColonyParameters:
 
     `theta`: reduced cost, as a share of the bound per block, at which visibility falls to 1 / e. `kinds` weigh
     the steps of the local search, `steps` are the probabilities of one, two, three of them. `threshold`: share by
-    which the current plan may get worse. `macro_every`: iterations between macro ants (0: none).
+    which the current plan may get worse. `scratch_ants` build from nothing, each with its own mixture of visibility
+    and chance: they find what no step from the current plan reaches. `macro_every`: iterations between macro ants (0: none).
     """
 
     ants: int = 24
@@ -28,6 +29,7 @@ class ColonyParameters:
     convergence: bool = True
     trail_minimum: float = 0.01
     focused_share: float = 0.5
+    scratch_ants: int = 16
     resampled_blocks: float = 4.0
     theta: float = 0.05
     liking: float = 0.2
@@ -51,6 +53,8 @@ class ColonyParameters:
             )
         if not 0 < self.trail_minimum < 0.5 or self.theta <= 0 or self.resampled_blocks <= 0:
             raise PlanError("Colony parameters need 0 < trail_minimum < 0.5, theta > 0, resampled_blocks > 0.")
-        least = min(self.rounds, self.macro_every, self.threshold, self.liking, self.focused_share)
+        least = min(
+            self.rounds, self.macro_every, self.threshold, self.liking, self.focused_share, self.scratch_ants
+        )
         if least < 0 or self.focused_share > 1 or abs(sum(self.steps) - 1) > 1e-9 or sum(self.kinds.values()) <= 0:
             raise PlanError("Colony parameters need rounds, macro_every, threshold and liking of at least 0.")

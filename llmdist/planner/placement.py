@@ -106,16 +106,14 @@ class Placement:
         return sum(assignment.mode == mode for assignment in self.assignments)
 
     def in_words(self) -> str:
-        """Return runs of equal choices, such as ``layers.0.attention .. layers.2.mlp: cpu bf16``."""
-        lines: list[str] = []
-        start = 0
-        for i in range(1, len(self.blocks) + 1):
-            if i == len(self.blocks) or self.assignments[i] != self.assignments[start]:
-                last = i - 1
-                span = self.blocks[start] if last == start else f"{self.blocks[start]} .. {self.blocks[last]}"
-                count = f" ({i - start} blocks)" if i - start > 1 else ""
-                lines.append(f"{span}{count}: {self.assignments[start].mode}, {self.assignments[start].label}")
-                start = i
+        """Return one line per kind of choice, such as ``resident, cpu bf16: 9 blocks: attention 0-3, 5; mlp 2``."""
+        groups: dict[Assignment, list[str]] = {}
+        for name, assignment in self.items():
+            groups.setdefault(assignment, []).append(name)
+        lines = []
+        for assignment, names in groups.items():
+            count = f"{len(names)} block{'s' if len(names) > 1 else ''}"
+            lines.append(f"{assignment.mode}, {assignment.label}: {count}: {_spans(names)}")
         return "\n".join(lines)
 
     def to_json(self) -> dict[str, str]:
@@ -129,3 +127,27 @@ class Placement:
         if bad:
             raise PlanError(f"Placement entries must read 'exec home precision'; not so: {', '.join(bad[:5])}.")
         return cls(tuple(data), tuple(Assignment.from_text(text) for text in data.values()))
+
+
+def _spans(names: list[str]) -> str:
+    """Return block names with the layers' numbers drawn together: ``embed; attention 0-3, 5; head``."""
+    layers: dict[str, list[int]] = {}
+    for name in names:
+        prefix, _, rest = name.partition(".")
+        number, _, kind = rest.partition(".")
+        if prefix == "layers" and number.isdigit():
+            layers.setdefault(kind, []).append(int(number))
+        else:
+            layers.setdefault(name, [])
+    return "; ".join(f"{kind} {_ranges(numbers)}".rstrip() for kind, numbers in layers.items())
+
+
+def _ranges(numbers: list[int]) -> str:
+    """Return ascending numbers as ``0-3, 5``."""
+    runs: list[list[int]] = []
+    for number in numbers:
+        if runs and runs[-1][1] == number - 1:
+            runs[-1][1] = number
+        else:
+            runs.append([number, number])
+    return ", ".join(str(first) if first == last else f"{first}-{last}" for first, last in runs)
