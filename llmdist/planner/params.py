@@ -17,7 +17,8 @@ class ColonyParameters:
     `theta`: reduced cost, as a share of the bound per block, at which visibility falls to 1 / e. `kinds` weigh
     the steps of the local search, `steps` are the probabilities of one, two, three of them. `threshold`: share by
     which the current plan may get worse. `scratch_ants` build from nothing, each with its own mixture of visibility
-    and chance: they find what no step from the current plan reaches. `macro_every`: iterations between macro ants (0: none).
+    and chance: they find what no step from the current plan reaches. `macro_every`: iterations between macro ants
+    (0: none).
     """
 
     ants: int = 24
