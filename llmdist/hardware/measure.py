@@ -19,9 +19,9 @@ from typing import Any
 
 import psutil
 import torch
-from torch.nn import functional
 
 from ..errors import HardwareError
+from ..kernels.linear import linear
 from ..model.direct_file import ALIGNMENT
 from ..model.probe_blocks import tiny_blocks
 from ..model.reader import Part, Reader
@@ -34,7 +34,7 @@ Progress = Callable[[str, float], None]
 MIB = 1 << 20
 READ_BYTES = 4 * MIB
 SLOT_BYTES = 64 * MIB
-CACHE_VERSION = 3
+CACHE_VERSION = 4
 #: Rates measured while other work uses more of the processor than this are used once and not kept.
 BUSY_SHARE = 0.3
 PAGE_CACHE = " (page cache)"
@@ -149,7 +149,7 @@ def _wait(target: torch.device) -> None:
 
 
 def _gemv_rate(target: torch.device, matrix_bytes: int, seconds: float) -> float:
-    """Return bytes/s of bf16 matrix times vector over four matrices in turn, as a decode step reads them."""
+    """Return bytes/s of bf16 matrix times vector over four matrices in turn, by the product that a decode step uses."""
     columns = 4096
     rows = max(1, matrix_bytes // (2 * columns))
     matrices = [torch.full((rows, columns), 0.01, dtype=torch.bfloat16, device=target) for _ in range(4)]
@@ -157,7 +157,7 @@ def _gemv_rate(target: torch.device, matrix_bytes: int, seconds: float) -> float
 
     def step() -> None:
         for matrix in matrices:
-            functional.linear(x, matrix)
+            linear(x, matrix)
 
     with torch.inference_mode():
         return 4 * rows * columns * 2 / _median_seconds(step, target, seconds)
@@ -169,7 +169,7 @@ def _matmul_rate(target: torch.device, matrix_bytes: int, seconds: float) -> flo
     size = min(largest, max(16, int((matrix_bytes / 2) ** 0.5)))
     a = torch.full((size, size), 0.01, dtype=torch.bfloat16, device=target)
     with torch.inference_mode():
-        return 2.0 * size**3 / _median_seconds(lambda: a @ a, target, seconds)
+        return 2.0 * size**3 / _median_seconds(lambda: linear(a, a), target, seconds)
 
 
 def _block_overhead(target: torch.device, seconds: float) -> float:
