@@ -17,7 +17,7 @@ __all__ = ["CELLS", "EditorPage", "write_notebook"]
 
 CELLS = [
     "%load_ext llmdist\n%llm_load demo",
-    "%llm_plan --ram 7MiB --context 512 --seconds 1 -q\n"
+    "%llm_plan --ram 7.7MiB --context 512 --seconds 1 -q\n"
     "%llm_place -q all disk\n%llm_place -q layers.0 cpu\n%llm_place -q apply",
     "%llm_place",
     "%llm_generate --max-new-tokens 480 -q One day Anna the ant walked to the",
