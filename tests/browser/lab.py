@@ -45,10 +45,11 @@ class Lab:
         self.page, self.folder, self.address = page, folder, address
         self.console_errors: list[str] = []
         page.on("console", lambda m: self._heard(m.text) if m.type == "error" else None)
-        page.on("pageerror", lambda error: self._heard(str(error)))
+        page.on("pageerror", lambda error: self._heard(f"{error}\n{error.stack or ''}"))
 
     def _heard(self, text: str) -> None:
-        if not any(part in text for part in _NOT_OURS):
+        from_frontend = "/static/notebook/" in text and "blob:" not in text  # widgets of ours come as blobs
+        if not from_frontend and not any(part in text for part in _NOT_OURS):
             self.console_errors.append(text)
 
     def command(self, name: str, **arguments: Any) -> None:

@@ -110,7 +110,7 @@ def test_packed_bytes_are_those_of_the_plan() -> None:
     """Bytes per weight of an 8B layer within 1 % of the planner's, so host-to-device bytes are too."""
     shapes = [(6144, 4096), (4096, 4096), (28672, 4096), (4096, 14336)]
     weights = sum(rows * columns for rows, columns in shapes)
-    for weight_format, precision in (("dense", "bf16"), ("int8", "int8"), ("int4g128", "int4")):
+    for weight_format, precision in (("dense", "bf16"), ("int8", "int8"), ("int4g32", "int4")):
         found = sum(packed_bytes(rows, columns, weight_format) for rows, columns in shapes)
         assert found == pytest.approx(weights * BYTES_PER_PARAMETER[precision], rel=0.01)
     small = pack(torch.ones(5, 200), "int4g64", torch.bfloat16)
