@@ -36,7 +36,7 @@ try:
         llmdist.session.Checkpoint.open = slow
         llmdist.load("demo")
     elif where == "plan":
-        say(); session.plan(ram="5MiB", context=256, seconds=60, on_event=lambda event: time.sleep(0.05))
+        say(); session.plan(ram="6MiB", context=256, seconds=60, on_event=lambda event: time.sleep(0.05))
         time.sleep(30)
     else:
         for step in session.generate(PROMPT, max_new_tokens=200):
