@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from llmdist.cost.vectorised import evaluate_many
+from llmdist.hardware import Link
 from llmdist.planner import PlanningProblem, evaluate
 from llmdist.planner.problem import MODES
 from llmdist.planner.tables import CostTables, cost_tables
