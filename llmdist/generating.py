@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import operator
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from threading import Event as Flag
@@ -43,7 +44,7 @@ from .units import format_bytes
 __all__ = ["Generating"]
 
 
-class Generating:
+class Generating(ABC):
     """What `Session` inherits: `generate`, `generate_batch`, `cancel`."""
 
     model_name: str
@@ -70,20 +71,25 @@ class Generating:
         """Return the text of the last generation, of its first sequence where there were several."""
         return self.texts[0]
 
+    @abstractmethod
     def _check_usable(self) -> None:
-        raise NotImplementedError
+        """Raise where the session was unloaded."""
 
+    @abstractmethod
     def _plan_for(self, context: int, batch: int) -> None:
-        raise NotImplementedError
+        """Make a plan for `context` tokens and `batch` sequences."""
 
+    @abstractmethod
     def _planned(self) -> PlanResult:
-        raise NotImplementedError
+        """Return the plan in force."""
 
+    @abstractmethod
     def _engine(self) -> Chain:
-        raise NotImplementedError
+        """Return the engine, started if need be."""
 
+    @abstractmethod
     def _observe(self, on_event: Observer | None) -> Observer:
-        raise NotImplementedError
+        """Return an observer that records and passes events on."""
 
     def generate(
         self,
