@@ -1,7 +1,8 @@
 """What the machine has (probe), how fast it is (measure), the two as one profile, and known machines (catalog)."""
 
+from .cached import hardware_profile
 from .catalog import machine, machines
-from .measure import hardware_profile, measure
+from .measure import measure
 from .probe import probe_devices
 from .profile import Device, HardwareProfile, Link
 from .report import describe

@@ -1,23 +1,19 @@
-"""How fast the machine is: memory, matmul, disk and copies, timed in a few seconds and kept in a cache."""
+"""How fast the machine is: memory, matmul, disk and copies, timed in a few seconds by the process that calls."""
 
 from __future__ import annotations
 
 import errno
-import json
 import os
 import platform
 import statistics
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
-from typing import Any
 
-import psutil
 import torch
 
 from ..errors import HardwareError
@@ -25,49 +21,17 @@ from ..kernels.linear import linear
 from ..model.direct_file import ALIGNMENT
 from ..model.probe_blocks import tiny_blocks
 from ..model.reader import Part, Reader
-from .probe import cpu_label, existing_folder, probe_devices
+from .probe import existing_folder, probe_devices
 from .profile import Device, HardwareProfile, Link
 
-__all__ = ["busy_share", "cache_file", "hardware_profile", "measure"]
+__all__ = ["PAGE_CACHE", "Progress", "measure", "measuring_files"]
 
 Progress = Callable[[str, float], None]
 MIB = 1 << 20
 READ_BYTES = 4 * MIB
 SLOT_BYTES = 64 * MIB
-CACHE_VERSION = 4
-#: Rates measured while other work uses more of the processor than this are used once and not kept.
-BUSY_SHARE = 0.3
+#: Ends the label of a disk whose reads came from memory, because the system could not be told to forget the file.
 PAGE_CACHE = " (page cache)"
-
-
-def hardware_profile(
-    folder: Path | str | None = None, refresh: bool = False, progress: Progress | None = None
-) -> HardwareProfile:
-    """Return the machine's profile: from the cache with fresh memory figures, or measured anew.
-
-    Parameters
-    ----------
-    folder : where the model rests; its disk is the one that is timed.
-    refresh : measure even if a cached profile fits.
-    progress : called with (what is measured, fraction done); not called when the cache serves.
-    """
-    place = existing_folder(Path(folder) if folder is not None else None)
-    key = _cache_key(place)
-    if not refresh:
-        cached = _load(key)
-        if cached is not None:
-            return _with_memory_of(cached, probe_devices(place))
-    busy = busy_share()
-    profile = measure(place, progress)
-    if busy > BUSY_SHARE:
-        return replace(profile, note=f"beside other work that used {busy:.0%} of the processor: not kept")
-    _store(key, profile)
-    return profile
-
-
-def busy_share(seconds: float = 0.3) -> float:
-    """Return the share of the processor that is in use, 0 to 1, watched for `seconds`."""
-    return float(psutil.cpu_percent(interval=seconds)) / 100
 
 
 def measure(
@@ -103,20 +67,6 @@ def measure(
             links += _cuda_links(device.name, links[0], matrix_bytes, share)
     say("done", 1.0)
     return HardwareProfile(platform.node(), tuple(devices), tuple(links), date.today().isoformat())
-
-
-def cache_folder() -> Path:
-    """Return the user's cache folder of llmdist."""
-    named = os.environ.get("LLMDIST_CACHE")
-    local = os.environ.get("LOCALAPPDATA") if sys.platform == "win32" else None
-    if named:
-        return Path(named).expanduser()
-    return Path(local) / "llmdist" if local else Path.home() / ".cache" / "llmdist"
-
-
-def cache_file(key: dict[str, Any]) -> Path:
-    """Return where the profile with this key is kept."""
-    return cache_folder() / f"hardware-disk{key['disk']}.json"
 
 
 def _timed_device(device: Device, matrix_bytes: int, seconds: float) -> Device:
@@ -225,9 +175,19 @@ def _temporary_file(folder: Path, nbytes: int) -> Iterator[tuple[Path, int]]:
         path.unlink(missing_ok=True)
 
 
+def measuring_files(pid: int, folder: Path) -> list[Path]:
+    """Return the files that process `pid` has written to time the disk of `folder` and not removed."""
+    places = {folder, Path(tempfile.gettempdir())}
+    return [path for place in places for path in place.glob(f"{_prefix(pid)}*")]
+
+
+def _prefix(pid: int) -> str:
+    return f"llmdist-measure-{pid}-"
+
+
 def _written(place: Path, nbytes: int) -> Path:
     """Write a temporary file and return its path; leaves none behind when it cannot be written."""
-    handle, name = tempfile.mkstemp(prefix="llmdist-measure-", dir=place)
+    handle, name = tempfile.mkstemp(prefix=_prefix(os.getpid()), dir=place)
     path, piece = Path(name), os.urandom(min(READ_BYTES, nbytes))
     try:
         with os.fdopen(handle, "wb", buffering=0) as file:
@@ -264,48 +224,3 @@ def _cuda_links(name: str, disk: Link, nbytes: int, seconds: float) -> list[Link
         Link(name, "cpu", up, latency),
         Link("disk", name, min(disk.bandwidth, down), disk.latency_seconds + latency),
     ]
-
-
-def _cache_key(folder: Path) -> dict[str, Any]:
-    gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
-    return {
-        "version": CACHE_VERSION,
-        "machine": platform.node(),
-        "cpu": cpu_label(),
-        "threads": torch.get_num_threads(),
-        "torch": str(torch.__version__),
-        "gpus": gpus,
-        "disk": folder.stat().st_dev,
-    }
-
-
-def _load(key: dict[str, Any]) -> HardwareProfile | None:
-    """Return the cached profile; None when it is missing, of another machine, or unreadable."""
-    try:
-        stored = json.loads(cache_file(key).read_text(encoding="utf-8"))
-        return HardwareProfile.from_json(stored["profile"]) if stored["key"] == key else None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        return None
-
-
-def _store(key: dict[str, Any], profile: HardwareProfile) -> None:
-    """Write the cache in one step; a cache that cannot be written only costs the next measurement."""
-    path = cache_file(key)
-    with suppress(OSError):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        draft = path.with_name(f"{path.name}.{os.getpid()}")
-        draft.write_text(json.dumps({"key": key, "profile": profile.to_json()}, indent=1), encoding="utf-8")
-        draft.replace(path)
-
-
-def _with_memory_of(profile: HardwareProfile, probed: tuple[Device, ...]) -> HardwareProfile:
-    now = {device.name: device for device in probed}
-
-    def renewed(device: Device) -> Device:
-        fresh = now.get(device.name, device)
-        label = fresh.label
-        if device.label.endswith(PAGE_CACHE) and not label.endswith(PAGE_CACHE):
-            label += PAGE_CACHE
-        return replace(device, memory_bytes=fresh.memory_bytes, free_bytes=fresh.free_bytes, label=label)
-
-    return replace(profile, devices=tuple(map(renewed, profile.devices)))

@@ -13,15 +13,15 @@ import os
 import platform
 import shutil
 import subprocess
-import sys
 import tempfile
 import warnings
 from functools import cache
 from pathlib import Path
 
 from ..hardware.probe import cpu_label
+from ..paths import cache_folder
 
-__all__ = ["cache_folder", "compiler", "library", "reset"]
+__all__ = ["compiler", "is_built", "library", "reset"]
 
 _SOURCES = ("cpu.cpp", "cpu_product.h", "cpu_tiles.h", "cpu_pool.h")
 _COMPILERS = ("g++", "clang++", "c++")
@@ -30,15 +30,6 @@ _FLAGS = (
     "-shared", "-fPIC", "-pthread",
 )  # fmt: skip
 _SECONDS = 300
-
-
-def cache_folder() -> Path:
-    """Return the folder of everything that can be made again: ``LLMDIST_CACHE``, or the user's own."""
-    named = os.environ.get("LLMDIST_CACHE")
-    if named:
-        return Path(named).expanduser()
-    local = os.environ.get("LOCALAPPDATA") if sys.platform == "win32" else None
-    return Path(local) / "llmdist" if local else Path.home() / ".cache" / "llmdist"
 
 
 def compiler() -> str | None:
@@ -64,6 +55,12 @@ def library() -> ctypes.CDLL | None:
         return None
 
 
+def is_built() -> bool:
+    """Return whether `library` need not compile: it was compiled before, or cannot be here."""
+    tool = compiler()
+    return tool is None or os.environ.get("LLMDIST_KERNELS") == "torch" or _target(tool).is_file()
+
+
 def reset() -> None:
     """Forget the loaded library, so that the next use looks for a compiler again."""
     library.cache_clear()
@@ -80,14 +77,18 @@ def _built() -> Path:
     tool = compiler()
     if tool is None:
         raise OSError("no C++ compiler was found; install g++ or clang for full speed")
-    folder = Path(__file__).parent
+    target = _target(tool)
+    if not target.is_file():
+        _compile(tool, Path(__file__).with_name(_SOURCES[0]), target)
+    return target
+
+
+def _target(tool: str) -> Path:
+    """Return where the library lies that `tool` makes of these sources for this processor."""
     digest = hashlib.sha256("\n".join((tool, *_flags(), cpu_label(), platform.machine())).encode())
     for name in _SOURCES:
-        digest.update((folder / name).read_bytes())
-    target = cache_folder() / "kernels" / f"cpu-{digest.hexdigest()[:16]}{'.dll' if os.name == 'nt' else '.so'}"
-    if not target.is_file():
-        _compile(tool, folder / _SOURCES[0], target)
-    return target
+        digest.update(Path(__file__).with_name(name).read_bytes())
+    return cache_folder() / "kernels" / f"cpu-{digest.hexdigest()[:16]}{'.dll' if os.name == 'nt' else '.so'}"
 
 
 def _compile(tool: str, source: Path, target: Path) -> None:

@@ -18,7 +18,7 @@ from typing import Any, Protocol
 import torch
 
 from ..errors import HardwareError
-from ..hardware.measure import cache_folder
+from ..paths import cache_folder
 from .instances import Instance, source_hash
 from .nvrtc import Compiled, Nvrtc
 

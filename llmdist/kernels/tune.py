@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from .compile import cache_folder
+from ..paths import cache_folder
 from .cpu import KINDS, Weight, kernels, matrix_argument, product
 from .packing import PackedMatrix, pack, packed_bytes
 

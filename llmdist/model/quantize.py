@@ -21,9 +21,9 @@ import torch
 from torch import Tensor
 
 from ..errors import ModelError
-from ..kernels.compile import cache_folder
 from ..kernels.cpu import pack_quickly
 from ..kernels.packing import PANEL, PackedMatrix
+from ..paths import cache_folder
 from ..units import format_bytes
 from .headers import TensorEntry
 from .layout import TensorSlot, block_bytes, slot_view

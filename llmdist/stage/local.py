@@ -5,15 +5,14 @@ A child that dies takes nothing with it: the driver keeps the tokens, and a new 
 
 from __future__ import annotations
 
-import os
 import secrets
 import signal
 import subprocess
 import sys
 from multiprocessing.connection import Connection, Listener
-from pathlib import Path
 from typing import Protocol
 
+from ..paths import child_environment
 from .messages import Message, Reply
 from .worker import Worker
 
@@ -66,12 +65,10 @@ class ChildStage:
 
     @staticmethod
     def _launch(port: int, key: bytes) -> subprocess.Popen[bytes]:
-        root = str(Path(__file__).resolve().parents[2])
-        paths = [root, *filter(None, [os.environ.get("PYTHONPATH")])]
         process = subprocess.Popen(
             [sys.executable, "-m", "llmdist.stage.child", str(port)],
             stdin=subprocess.PIPE,
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)},
+            env=child_environment(),
         )
         assert process.stdin is not None
         process.stdin.write(key.hex().encode() + b"\n")

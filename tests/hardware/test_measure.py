@@ -6,10 +6,13 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
+import psutil
 import pytest
 
-from llmdist.hardware import describe, hardware_profile
+from llmdist.errors import HardwareError
+from llmdist.hardware import apart, cached, describe, hardware_profile
 from llmdist.hardware.profile import HardwareProfile
 
 measuring = importlib.import_module("llmdist.hardware.measure")
@@ -26,8 +29,8 @@ def quick(monkeypatch, tmp_path):
         return quick_measure(folder, progress)
 
     monkeypatch.setenv("LLMDIST_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(measuring, "measure", counted)
-    monkeypatch.setattr(measuring, "busy_share", lambda: 0.0)
+    monkeypatch.setattr(cached, "measure_apart", counted)
+    monkeypatch.setattr(cached, "busy_share", lambda: 0.0)
     return calls
 
 
@@ -59,6 +62,48 @@ def test_no_file_stays_behind_when_interrupted(tmp_path, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         quick_measure(tmp_path)
     assert list(tmp_path.iterdir()) == []
+
+
+def high_water():
+    """Return the most memory that this process has held, in bytes."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return int(next(line for line in lines if line.startswith("VmHWM")).split()[1]) * 1024
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads memory through Linux interfaces")
+def test_the_caller_holds_nothing_of_what_is_measured(tmp_path):
+    """Four matrices of 64 MiB and a slot are the child's alone; it says its progress and leaves no file."""
+    seen = []
+    before = high_water()
+    profile = apart.measure_apart(tmp_path, lambda what, fraction: seen.append((what, fraction)))
+    assert high_water() - before < 30 << 20
+    assert profile.device("cpu").bandwidth > 0 and profile.device("disk").bandwidth > 0
+    assert [fraction for _, fraction in seen] == sorted(fraction for _, fraction in seen) and seen[-1][1] == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_interrupt_ends_the_child_and_its_file(tmp_path):
+    """Stopped while the disk is read, neither a process nor a file is left."""
+    written = []
+
+    def stop(what, fraction):
+        if what.startswith("disk"):
+            while not written:
+                written.extend(tmp_path.iterdir())
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        apart.measure_apart(tmp_path, stop)
+    pid = int(written[0].name.split("-")[2])
+    assert not psutil.pid_exists(pid)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_child_that_dies_is_said_in_one_sentence(tmp_path, monkeypatch):
+    """The exit code is in the sentence, and what to do."""
+    monkeypatch.setenv("PYTHONHOME", str(tmp_path))  # a Python that cannot start
+    with pytest.raises(HardwareError, match=r"exit code 1 .*load again"):
+        apart.measure_apart(tmp_path)
 
 
 def test_progress_rises_from_zero_to_one(tmp_path):
@@ -121,11 +166,11 @@ def test_describe_has_one_line_per_device_and_link(tmp_path):
 
 def test_figures_of_a_busy_machine_are_not_kept(quick, tmp_path, monkeypatch):
     """Rates measured beside other work would make every later prediction wrong."""
-    monkeypatch.setattr(measuring, "busy_share", lambda: 0.8)
+    monkeypatch.setattr(cached, "busy_share", lambda: 0.8)
     assert "80%" in describe(hardware_profile(tmp_path))
     hardware_profile(tmp_path)
     assert len(quick) == 2
-    monkeypatch.setattr(measuring, "busy_share", lambda: 0.1)
+    monkeypatch.setattr(cached, "busy_share", lambda: 0.1)
     hardware_profile(tmp_path)
     assert hardware_profile(tmp_path).note == ""
     assert len(quick) == 3
@@ -135,7 +180,7 @@ def test_a_busy_processor_is_seen():
     """A process that spins on every core is noticed, whatever else runs."""
     spin = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(os.cpu_count() or 1)]
     try:
-        assert measuring.busy_share(0.5) > 0.5
+        assert cached.busy_share(0.5) > 0.5
     finally:
         for process in spin:
             process.kill()

@@ -1,0 +1,49 @@
+"""The child process that measures: says its progress and the profile as JSON lines.
+
+    {"what": "disk: reading", "fraction": 0.5}      {"warning": sentence}
+    {"profile": {...}}   or   {"error": sentence}   ends it
+
+It leaves interrupts to the process that started it.
+"""
+
+from __future__ import annotations
+
+import json
+import signal
+import sys
+import warnings
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ..errors import HardwareError
+from ..kernels.compile import is_built, library
+from .measure import measure
+
+__all__ = ["main"]
+
+
+def main(folder: Path, threads: int) -> None:
+    """Measure this machine with `threads` threads and print what was found."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    torch.set_num_threads(threads)
+    with warnings.catch_warnings():
+        warnings.showwarning = lambda message, *place: _say(warning=str(message))
+        try:
+            if not is_built():
+                _say(what="kernels: compiling for this processor", fraction=0.0)
+            library()
+            profile = measure(folder, lambda what, fraction: _say(what=what, fraction=fraction))
+        except HardwareError as error:
+            _say(error=str(error))
+        else:
+            _say(profile=profile.to_json())
+
+
+def _say(**facts: Any) -> None:
+    print(json.dumps(facts), flush=True)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), int(sys.argv[2]))

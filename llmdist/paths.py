@@ -1,0 +1,25 @@
+"""Where things lie: the user's cache folder, and what a child process needs to find this package."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+__all__ = ["cache_folder", "child_environment"]
+
+
+def cache_folder() -> Path:
+    """Return the folder of everything that can be made again: ``LLMDIST_CACHE``, or the user's own."""
+    named = os.environ.get("LLMDIST_CACHE")
+    if named:
+        return Path(named).expanduser()
+    local = os.environ.get("LOCALAPPDATA") if sys.platform == "win32" else None
+    return Path(local) / "llmdist" if local else Path.home() / ".cache" / "llmdist"
+
+
+def child_environment() -> dict[str, str]:
+    """Return this process's environment in which a child finds the same llmdist first."""
+    root = str(Path(__file__).resolve().parents[1])
+    paths = [root, *filter(None, [os.environ.get("PYTHONPATH")])]
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
