@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 __all__ = [
     "BlockComputed",
@@ -95,6 +96,15 @@ class CopyFinished:
     nbytes: int
     slot: int
 
+    def __reduce__(self) -> tuple[Any, ...]:  # the default looks up every field by name, and a pass has hundreds
+        return CopyFinished, (self.block, self.start_seconds, self.end_seconds, self.nbytes, self.slot)
+
+    def shifted(self, seconds: float) -> CopyFinished:
+        """Return the same copy on a clock that is `seconds` behind."""
+        return CopyFinished(
+            self.block, self.start_seconds - seconds, self.end_seconds - seconds, self.nbytes, self.slot
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class BlockComputed:
@@ -104,6 +114,13 @@ class BlockComputed:
     start_seconds: float
     end_seconds: float
     device: str
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return BlockComputed, (self.block, self.start_seconds, self.end_seconds, self.device)
+
+    def shifted(self, seconds: float) -> BlockComputed:
+        """Return the same block on a clock that is `seconds` behind."""
+        return BlockComputed(self.block, self.start_seconds - seconds, self.end_seconds - seconds, self.device)
 
 
 @dataclass(frozen=True, slots=True)

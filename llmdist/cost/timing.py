@@ -119,7 +119,15 @@ def compute_seconds(problem: PlanningProblem, block: Block, assignment: Assignme
 
 
 def demand_seconds(problem: PlanningProblem, block: Block, assignment: Assignment, step: Step) -> float:
-    """Return the wait for an embedding's rows or the routed experts: they are known only when reached."""
+    """Return the wait before a block: for an embedding's rows or the routed experts, known only when reached.
+
+    The embedding, which is first, also waits for the pass to begin: the problem's `pass_seconds`.
+    """
+    begin = problem.pass_seconds if block.kind == "embed" else 0.0
+    return begin + _rows_seconds(problem, block, assignment, step)
+
+
+def _rows_seconds(problem: PlanningProblem, block: Block, assignment: Assignment, step: Step) -> float:
     if not assignment.copies or (block.kind != "embed" and not assignment.on_demand):
         return 0.0
     return copy_seconds(problem, block, assignment, step)

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
-from ..events import BlockComputed, CopyFinished, Observer, TokenProduced
+from ..events import Observer, TokenProduced
 from ..stage.messages import Stepped
 from .batch import BatchStep, BatchStream
 from .generate import GenerationStats, GenerationStep, Stream
@@ -105,16 +105,8 @@ def _token_event(
     index: int, token: int, piece: str, now: float, seconds: float, stepped: Stepped, started: float
 ) -> TokenProduced:
     """Return the event of one token, its copies and computes timed from the generation's start."""
-
-    def copied(record: CopyFinished) -> CopyFinished:
-        start, end = record.start_seconds - started, record.end_seconds - started
-        return replace(record, start_seconds=start, end_seconds=end)
-
-    def computed(record: BlockComputed) -> BlockComputed:
-        start, end = record.start_seconds - started, record.end_seconds - started
-        return replace(record, start_seconds=start, end_seconds=end)
-
     return TokenProduced(
         index, token, piece, now, seconds, stepped.bytes_moved, stepped.memory_bytes,
-        tuple(map(copied, stepped.copies)), tuple(map(computed, stepped.computes)),
+        tuple(record.shifted(started) for record in stepped.copies),
+        tuple(record.shifted(started) for record in stepped.computes),
     )  # fmt: skip

@@ -12,16 +12,20 @@ import json
 import signal
 import sys
 import warnings
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from ..errors import HardwareError
+from ..errors import HardwareError, LlmdistError
 from ..kernels.compile import is_built, library
 from .measure import measure
+from .profile import HardwareProfile
 
 __all__ = ["main"]
+
+BEFORE_ENGINE = 0.8
 
 
 def main(folder: Path, threads: int) -> None:
@@ -34,11 +38,23 @@ def main(folder: Path, threads: int) -> None:
             if not is_built():
                 _say(what="kernels: compiling for this processor", fraction=0.0)
             library()
-            profile = measure(folder, lambda what, fraction: _say(what=what, fraction=fraction))
+            profile = measure(folder, lambda what, fraction: _say(what=what, fraction=fraction * BEFORE_ENGINE))
+            _say(what="cpu: tokens through the engine", fraction=BEFORE_ENGINE)
+            profile = _with_engine_prices(profile)
+            _say(what="done", fraction=1.0)
         except HardwareError as error:
             _say(error=str(error))
         else:
             _say(profile=profile.to_json())
+
+
+def _with_engine_prices(profile: HardwareProfile) -> HardwareProfile:
+    """Return the profile with what only a running engine shows; as it is where none can run."""
+    from ..engine_prices import with_engine_prices  # the whole product, of which this room is a part
+
+    with suppress(LlmdistError):
+        return with_engine_prices(profile)
+    return profile
 
 
 def _say(**facts: Any) -> None:

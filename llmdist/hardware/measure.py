@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import date
+from itertools import pairwise
 from pathlib import Path
 
 import torch
@@ -20,7 +21,7 @@ from ..errors import HardwareError
 from ..kernels.linear import linear
 from ..model.direct_file import ALIGNMENT
 from ..model.probe_blocks import tiny_blocks
-from ..model.reader import Part, Reader
+from ..model.reader import Part, Pending, Reader
 from .probe import existing_folder, probe_devices
 from .profile import Device, HardwareProfile, Link
 
@@ -30,6 +31,7 @@ Progress = Callable[[str, float], None]
 MIB = 1 << 20
 READ_BYTES = 4 * MIB
 SLOT_BYTES = 64 * MIB
+SMALL_BYTES, SMALL_REQUESTS, MIN_LATENCY = 300_000, 48, 1e-6
 #: Ends the label of a disk whose reads came from memory, because the system could not be told to forget the file.
 PAGE_CACHE = " (page cache)"
 
@@ -141,15 +143,27 @@ def _time_disk(folder: Path, file_bytes: int) -> tuple[float, float, bool]:
             for request in [reader.submit([part]) for part in slots]:
                 request.wait()
             rate = size / max(time.perf_counter() - start, 1e-9)
-            waits: list[float] = []
-            for number in range(8):
-                at = number * (size // 8) // ALIGNMENT * ALIGNMENT
-                start = time.perf_counter()
-                reader.read([Part(path, at, torch.uint8, slot[: min(ALIGNMENT, size - at)])])
-                waits.append(time.perf_counter() - start)
+            latency = _request_latency(reader, path, slot, rate)
         finally:
             reader.close()
-        return rate, statistics.median(waits), not dropped
+        return rate, latency, not dropped
+
+
+def _request_latency(reader: Reader, path: Path, slot: torch.Tensor, rate: float) -> float:
+    """Return the seconds that a small request costs beside its bytes, two in flight as two slots have."""
+    nbytes = min(SMALL_BYTES, len(slot) // 2)
+    count = min(SMALL_REQUESTS, len(slot) // nbytes)
+    targets = [slot[i * nbytes : (i + 1) * nbytes] for i in range(count)]
+    ends = [time.perf_counter()]
+    waiting: list[Pending] = []
+    for i, target in enumerate(targets):
+        waiting.append(reader.submit([Part(path, i * nbytes, torch.uint8, target)]))
+        if len(waiting) == 2 or i + 1 == count:
+            waiting.pop(0).wait()
+            ends.append(time.perf_counter())
+    for request in waiting:
+        request.wait()
+    return max(MIN_LATENCY, statistics.median(b - a for a, b in pairwise(ends)) - nbytes / rate)
 
 
 @contextmanager

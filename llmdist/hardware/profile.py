@@ -22,6 +22,7 @@ class Device:
     `flops`: FLOP/s of a large matmul. `overhead_seconds`: fixed price of computing one block once.
     `pinned_bytes`: how much of a CPU's memory may be pinned for copies to GPUs (0: no limit of its own).
     `bus_bandwidth`: bytes/s that all readers of a CPU's memory share (0: not known, not modelled).
+    `pass_seconds`: fixed price of one pass on this CPU beside its blocks: asking the engine, choosing the token.
     """
 
     name: str
@@ -34,6 +35,7 @@ class Device:
     label: str = ""
     pinned_bytes: int = 0
     bus_bandwidth: float = 0.0
+    pass_seconds: float = 0.0
 
     @property
     def machine(self) -> str:

@@ -17,7 +17,9 @@ def describe(profile: HardwareProfile) -> str:
     links: list[tuple[str, ...]] = [("link", "bandwidth", "latency")]
     links += [_link_row(link) for link in profile.links]
     title = f"{profile.machine}, {profile.source} {profile.date}" + (f" ({profile.note})" if profile.note else "")
-    return "\n".join([title, *_aligned(devices), *(_aligned(links) if profile.links else [])])
+    prices = [(d.name, d.pass_seconds) for d in profile.devices if d.pass_seconds]
+    passes = [f"{name}: {format_seconds(price)} fixed per token, beside its blocks" for name, price in prices]
+    return "\n".join([title, *_aligned(devices), *(_aligned(links) if profile.links else []), *passes])
 
 
 def _device_row(device: Device) -> tuple[str, ...]:

@@ -28,6 +28,8 @@ __all__ = ["DEPTH", "PIECE_BYTES", "Part", "Pending", "Reader", "aligned_buffer"
 #: Requests in flight, and the bytes of each: more gain nothing on the disks that were measured.
 DEPTH = 4
 PIECE_BYTES = 2 << 20
+#: Small tensors that lie this close together in the file come with one request: a gap costs less than a request.
+GAP_BYTES = 64 << 10
 _SERIAL_ELEMENTS = 1 << 15  # torch converts up to this many in the calling thread alone
 
 
@@ -92,16 +94,42 @@ class Pending:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Piece:
+class _Cut:
+    """A run of one tensor in the file, and where it goes."""
+
     file: DirectFile
     offset: int
     stored: torch.dtype
     target: Tensor
-    pending: Pending
 
     @property
     def nbytes(self) -> int:
         return self.target.numel() * self.stored.itemsize
+
+    @property
+    def end(self) -> int:
+        return self.offset + self.nbytes
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Piece:
+    """One request to the disk: neighbouring cuts of one file, in the file's order."""
+
+    cuts: tuple[_Cut, ...]
+    pending: Pending
+
+
+def _joined(cuts: Sequence[_Cut], limit: int) -> list[tuple[_Cut, ...]]:
+    """Group cuts that one request of at most `limit` bytes brings."""
+    groups: list[list[_Cut]] = []
+    for cut in sorted(cuts, key=lambda cut: (str(cut.file.path), cut.offset)):
+        first, last = (groups[-1][0], groups[-1][-1]) if groups else (cut, cut)
+        gap, whole = cut.offset - last.end, cut.end - first.offset
+        if groups and cut.file is last.file and 0 <= gap <= GAP_BYTES and whole <= limit:
+            groups[-1].append(cut)
+        else:
+            groups.append([cut])
+    return [tuple(group) for group in groups]
 
 
 class Reader:
@@ -136,10 +164,10 @@ class Reader:
         ------
         ModelError : a file is gone, or is no longer the one that was read first.
         """
-        pieces = [piece for part in parts for piece in self._cut(part)]
-        pending = Pending(len(pieces))
-        for file, offset, stored, target in pieces:
-            self._pieces.put(_Piece(file, offset, stored, target, pending))
+        groups = _joined([cut for part in parts for cut in self._cut(part)], self.piece_bytes)
+        pending = Pending(len(groups))
+        for cuts in groups:
+            self._pieces.put(_Piece(cuts, pending))
         return pending
 
     def read(self, parts: Sequence[Part]) -> int:
@@ -147,7 +175,7 @@ class Reader:
         self.submit(parts).wait()
         return sum(part.target.numel() * part.stored.itemsize for part in parts)
 
-    def _cut(self, part: Part) -> Iterator[tuple[DirectFile, int, torch.dtype, Tensor]]:
+    def _cut(self, part: Part) -> Iterator[_Cut]:
         """Cut at multiples of the piece in the file, so that all but the ends are aligned."""
         file, size = self._file(part.path), part.stored.itemsize
         start, count = 0, part.target.numel()
@@ -155,7 +183,7 @@ class Reader:
             at = part.offset + start * size
             room = self.piece_bytes - at % self.piece_bytes
             taken = min(count - start, -(-room // size))
-            yield file, at, part.stored, part.target[start : start + taken]
+            yield _Cut(file, at, part.stored, part.target[start : start + taken])
             start += taken
 
     def _file(self, path: Path) -> DirectFile:
@@ -173,7 +201,7 @@ class Reader:
                 piece.pending._begin()
                 if not piece.pending.failed:
                     with torch.inference_mode():  # targets may be inference tensors
-                        _bring(piece, bounce)
+                        _bring(piece.cuts, bounce)
             except BaseException as caught:  # handed to the thread that waits
                 error = caught
             piece.pending._finish(error)
@@ -194,27 +222,26 @@ def _bounce_bytes(piece_bytes: int) -> int:
     return piece_bytes + 2 * ALIGNMENT
 
 
-def _bring(piece: _Piece, bounce: np.ndarray[Any, Any]) -> None:
-    """Read one piece: straight into its target where everything is aligned, else through the bounce buffer."""
-    if piece.stored == piece.target.dtype:
-        target = piece.target.view(torch.uint8).numpy()
-        if not (piece.offset | piece.nbytes | target.ctypes.data) % ALIGNMENT:
-            piece.file.read_into(target.data, piece.offset, piece.nbytes)
+def _bring(cuts: tuple[_Cut, ...], bounce: np.ndarray[Any, Any]) -> None:
+    """Read one request: straight into its target where everything is aligned, else through the bounce buffer."""
+    first, last = cuts[0], cuts[-1]
+    if len(cuts) == 1 and first.stored == first.target.dtype:
+        target = first.target.view(torch.uint8).numpy()
+        if not (first.offset | first.nbytes | target.ctypes.data) % ALIGNMENT:
+            first.file.read_into(target.data, first.offset, first.nbytes)
             return
-        np.copyto(target, _bounced(piece, bounce))  # numpy copies without the interpreter's lock
+    start = first.offset // ALIGNMENT * ALIGNMENT
+    whole = -(-(last.end - start) // ALIGNMENT) * ALIGNMENT
+    first.file.read_into(bounce.data[:whole], start, last.end - start)
+    for cut in cuts:
+        _place(bounce[cut.offset - start : cut.end - start], cut)
+
+
+def _place(found: np.ndarray[Any, Any], cut: _Cut) -> None:
+    """Put the bytes of one cut into its target, converted if need be."""
+    if cut.stored == cut.target.dtype:
+        np.copyto(cut.target.view(torch.uint8).numpy(), found)  # numpy copies without the interpreter's lock
         return
-    if piece.offset % piece.stored.itemsize:
-        source = torch.from_numpy(_bounced(piece, bounce).copy()).view(piece.stored)
-    else:
-        source = torch.from_numpy(_bounced(piece, bounce)).view(piece.stored)
+    source = torch.from_numpy(found.copy() if cut.offset % cut.stored.itemsize else found).view(cut.stored)
     for start in range(0, source.numel(), _SERIAL_ELEMENTS):
-        piece.target[start : start + _SERIAL_ELEMENTS].copy_(source[start : start + _SERIAL_ELEMENTS])
-
-
-def _bounced(piece: _Piece, bounce: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    """Return the piece's bytes inside `bounce`, read with the aligned range around them."""
-    first = piece.offset // ALIGNMENT * ALIGNMENT
-    skipped = piece.offset - first
-    whole = -(-(skipped + piece.nbytes) // ALIGNMENT) * ALIGNMENT
-    piece.file.read_into(bounce.data[:whole], first, skipped + piece.nbytes)
-    return bounce[skipped : skipped + piece.nbytes]
+        cut.target[start : start + _SERIAL_ELEMENTS].copy_(source[start : start + _SERIAL_ELEMENTS])

@@ -14,8 +14,11 @@ _LIMITS = 0.9  # what is busy for this share of a token's time limits it
 
 
 def busy_seconds(plan: PlanResult) -> dict[str, float]:
-    """Return per resource the seconds of one token that it is in use: devices, links ``home>exec``, activations."""
-    busy: dict[str, float] = {}
+    """Return per resource the seconds of one token that it is in use.
+
+    Resources are devices, links ``home>exec``, ``activations``, and ``the pass``: its fixed price.
+    """
+    busy: dict[str, float] = {"the pass": plan.problem.pass_seconds} if plan.problem.pass_seconds else {}
     step = decode_step(plan.problem)
     previous = plan.placement.assignments[0].exec_device
     rows = zip(plan.placement.assignments, plan.prediction.block_seconds, plan.prediction.copy_seconds, strict=True)
@@ -38,6 +41,11 @@ def bottleneck(plan: PlanResult) -> str:
     where = " on the simulated machine" if plan.simulated else ""
     total = f"{format_seconds(pass_seconds)} per token{where}"
     name, longest = max(busy.items(), key=lambda item: item[1])
+    if name == "the pass" and longest >= 0.5 * pass_seconds:
+        return (
+            f"The fixed price of a pass limits: {format_seconds(longest)} of {total}, for asking the engine and "
+            "choosing the token; a larger model or more sequences per pass would make it small."
+        )
     if longest < _LIMITS * pass_seconds and len(busy) > 1:
         return _waits(busy, total)
     if name == "activations":

@@ -124,6 +124,11 @@ class PlanningProblem:
             found.append("tokens per pass and passes in flight must be at least 1, the accepted share in 0..1")
         return found
 
+    @property
+    def pass_seconds(self) -> float:
+        """Return the fixed price of one pass beside its blocks, that of the slowest host."""
+        return max(device.pass_seconds for device in self.devices)
+
     def cap(self, device: str) -> int:
         """Return the bytes that may be used on `device`."""
         if device in self.caps:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 import pytest
-from planner_problems import random_problem
+from planner_problems import random_problem, rich_problem
 
 from llmdist.errors import HardwareError, LlmdistError, ModelError, PlanError
 from llmdist.hardware import machines
-from llmdist.planner import Assignment, MaxIterations, PlanResult, evaluate, plan_for, solve, violations
+from llmdist.planner import Assignment, MaxIterations, PlanResult, Workload, evaluate, plan_for, solve, violations
 from llmdist.planner.bottleneck import busy_seconds
 from llmdist.planner.why import best_change
 
@@ -41,6 +42,18 @@ def test_what_if_predicts_what_evaluate_predicts_for_the_changed_placement(seed:
             assert found.prediction.copy_seconds == pytest.approx(expected.copy_seconds)
             change = expected.tpot_seconds - plan.prediction.tpot_seconds
             assert found.tpot_change_seconds == pytest.approx(change, abs=1e-12)
+
+
+def test_the_price_of_a_pass_is_paid_once_and_named_where_it_limits() -> None:
+    """It delays the chain, not the copies; block times stay their own; the bottleneck says so."""
+    problem = replace(rich_problem(0), objective="latency", workload=Workload(1, 64, 64))
+    dear = replace(problem, devices=tuple(replace(d, pass_seconds=d.kind == "cpu" and 5.0) for d in problem.devices))
+    plan = solve(problem, stop=STOP)
+    before, after = plan.prediction, evaluate(dear, plan.placement)
+    assert after.block_seconds == before.block_seconds
+    assert 5.0 <= after.tpot_seconds <= 5.0 + before.tpot_seconds
+    priced = solve(dear, stop=STOP)
+    assert priced.bottleneck().startswith("The fixed price of a pass limits: 5.00 s of")
 
 
 def test_what_if_reads_words_and_refuses_unknown_ones() -> None:

@@ -80,7 +80,9 @@ def _card(canvas: Canvas, device: Device, x: float, y: float, held: int, cap: in
     if device.bandwidth:
         rates = f"reads {format_rate(device.bandwidth)}, {_flops(device.flops)}"
         canvas.text(x + 12, y + 112, rates)
-        canvas.text(x + 12, y + 128, f"{format_seconds(device.overhead_seconds)} fixed per block", "soft")
+        fixed = f"fixed: {format_seconds(device.overhead_seconds)} per block"
+        per_pass = f", {format_seconds(device.pass_seconds)} per token" if device.pass_seconds else ""
+        canvas.text(x + 12, y + 128, fixed + per_pass, "soft")
 
 
 def _flops(value: float) -> str:
