@@ -23,13 +23,14 @@ def serve(port: int, key: bytes) -> None:
         from .worker import Worker
 
         worker = Worker()
-        connection.send("ready")
-        while True:
-            try:
-                message = connection.recv()
-            except (EOFError, ConnectionError):
-                return
-            connection.send(worker.handle(message))
+        try:
+            connection.send("ready")
+            while True:
+                connection.send(worker.handle(connection.recv()))
+        except (EOFError, ConnectionError):
+            pass  # the driver hung up
+        finally:
+            worker.close()  # threads that still read when the interpreter ends would abort it
 
 
 if __name__ == "__main__":
