@@ -6,8 +6,9 @@ Times are seconds of a monotonic clock, counted from the start of the search or 
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 __all__ = [
@@ -17,6 +18,7 @@ __all__ = [
     "GenerationFinished",
     "GenerationStarted",
     "IterationFinished",
+    "LatestRecorder",
     "Observer",
     "PlacementChanged",
     "PlanFinished",
@@ -180,3 +182,45 @@ class Recorder:
 
     def __call__(self, event: Event) -> None:
         self.events.append(event)
+
+
+class LatestRecorder:
+    """Keeps the last search and the last generation; itself an `Observer`.
+
+    A session lives for days, so what is older goes. Of a long generation the last `detailed` tokens keep their
+    copies and computes, the others only their text, times and sizes.
+    """
+
+    def __init__(self, detailed: int = 256) -> None:
+        self.detailed = detailed
+        self._search: list[Event] = []
+        self._generation: list[Event] = []
+        self._tokens: deque[int] = deque()
+
+    def __call__(self, event: Event) -> None:
+        if isinstance(event, PlanStarted):
+            self._search = []
+        if isinstance(event, GenerationStarted):
+            self._generation, self._tokens = [], deque()
+        if isinstance(event, PlanStarted | IterationFinished | PlanFinished):
+            self._search.append(event)
+            return
+        if isinstance(event, TokenProduced):
+            self._tokens.append(len(self._generation))
+            if len(self._tokens) > self.detailed:
+                self._shorten(self._tokens.popleft())
+        self._generation.append(event)
+
+    def _shorten(self, index: int) -> None:
+        token = self._generation[index]
+        assert isinstance(token, TokenProduced)
+        self._generation[index] = replace(token, copies=(), computes=())
+
+    @property
+    def events(self) -> list[Event]:
+        """Return the events of the last search, then those of the last generation."""
+        return [*self._search, *self._generation]
+
+    def recent(self, count: int) -> list[Event]:
+        """Return the last `count` events of the last generation."""
+        return self._generation[-count:]

@@ -14,7 +14,7 @@ from pathlib import Path
 from threading import Event as Flag
 
 from .errors import InfeasibleError, LlmdistError, PlanError
-from .events import Event, Observer, Recorder, StageRestarted
+from .events import Event, LatestRecorder, Observer, StageRestarted
 from .generating import Generating
 from .hardware import HardwareProfile, describe, hardware_profile
 from .model.checkpoint import Checkpoint
@@ -75,7 +75,7 @@ class Session(Generating):
         self.model_name, self.checkpoint, self.tokenizer = name, checkpoint, tokenizer
         self.profile, self.hardware = checkpoint.profile, hardware
         self.plan_result: PlanResult | None = None
-        self.recorder = Recorder()
+        self.recorder = LatestRecorder()
         self.streaming = True
         self._isolate = isolate
         self._plan_stopped = Flag()

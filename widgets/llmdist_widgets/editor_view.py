@@ -243,6 +243,6 @@ class EditorView:
         session = self.editor.session
         if not session.generating:
             return 0.0
-        recent = [e for e in session.recorder.events[-64:] if isinstance(e, TokenProduced) and e.index][-12:]
+        recent = [e for e in session.recorder.recent(64) if isinstance(e, TokenProduced) and e.index][-12:]
         seconds = median(e.step_seconds for e in recent) if recent else 0.0
         return round(1 / seconds, 2) if seconds > 0 else 0.0
