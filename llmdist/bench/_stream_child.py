@@ -1,6 +1,6 @@
 """One engine of ``bench stream`` in its own process: loads, generates, and says seconds per token as one JSON line.
 
-    python -m llmdist.bench._stream_child llmdist|accelerate|llama.cpp PATH MEMORY_BYTES TOKENS
+    python -m llmdist.bench._stream_child ENGINE PATH MEMORY_BYTES TOKENS
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ __all__ = ["main"]
 PROMPT = list(range(3, 19))
 
 
-def _llmdist(folder: str, memory: int, tokens: int) -> dict[str, Any]:
+def _llmdist(folder: str, memory: int, tokens: int, batch: int = 1) -> dict[str, Any]:
     from ..hardware import hardware_profile
     from ..model.checkpoint import Checkpoint
     from ..planner import MaxSeconds, solve
@@ -27,19 +28,20 @@ def _llmdist(folder: str, memory: int, tokens: int) -> dict[str, Any]:
     from ..stage.messages import Load
 
     checkpoint = Checkpoint.open(Path(folder))
-    problem = build_problem(checkpoint.profile, hardware_profile(folder), ram=memory, context=256)
+    problem = build_problem(checkpoint.profile, hardware_profile(folder), ram=memory, context=256, batch=batch)
     plan = solve(problem, stop=MaxSeconds(2.0))
-    chain = Chain(Load(folder, plan.placement, problem.workload.context, 1, problem.slots, True), isolate=True)
+    chain = Chain(Load(folder, plan.placement, problem.workload.context, batch, problem.slots, True), isolate=True)
     try:
-        done = chain.forward((tuple(PROMPT),), True, ((),))
+        done = chain.forward((tuple(PROMPT),) * batch, True, ((),) * batch)
         history, moved, seconds = list(PROMPT), 0, []
         for _ in range(tokens):
             assert done.token_ids is not None
+            new = tuple((token,) for token in done.token_ids)
             start = time.perf_counter()
-            done = chain.forward((done.token_ids,), True, (tuple(history),), (len(PROMPT),))
-            seconds.append(time.perf_counter() - start)
+            done = chain.forward(new, True, (tuple(history),) * batch, (len(PROMPT),) * batch)
+            seconds.append((time.perf_counter() - start) / batch)
             history.append(0)
-            moved = done.bytes_moved
+            moved = done.bytes_moved // batch
     finally:
         chain.close()
     return {"seconds": seconds, "moved": moved, "predicted": plan.prediction.tpot_seconds}
@@ -83,8 +85,11 @@ def _llama_cpp(file: str, memory: int, tokens: int) -> dict[str, Any]:
 
 
 ENGINES: dict[str, Callable[[str, int, int], dict[str, Any]]] = {
-    "llmdist": _llmdist, "accelerate": _accelerate, "llama.cpp": _llama_cpp,
-}  # fmt: skip
+    "llmdist": _llmdist,
+    "llmdist, 8 prompts together": partial(_llmdist, batch=8),
+    "accelerate": _accelerate,
+    "llama.cpp": _llama_cpp,
+}
 
 
 def main(engine: str, path: str, memory: int, tokens: int) -> None:

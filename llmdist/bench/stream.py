@@ -31,8 +31,9 @@ from .gguf_files import write_gguf
 from .rows import Row, ratio, table, write_json
 from .synthetic import SHAPES, write_synthetic
 
-__all__ = ["disk_bandwidth", "main"]
+__all__ = ["TOGETHER", "disk_bandwidth", "main"]
 
+TOGETHER = "llmdist, 8 prompts together"
 _PACKAGES = {"llmdist": "llmdist", "accelerate": "accelerate", "llama.cpp": "llama_cpp"}
 #: What two interpreters with torch hold beside the weights; a peer in one process has it as a present.
 _BASE_BYTES = 700 << 20
@@ -94,7 +95,7 @@ def _rows(found: dict[str, list[dict[str, Any]]], disk: float, scenario: str, fa
     for name, seconds in medians.items():
         moved = found[name][0].get("moved")
         share = ratio(moved / seconds, disk) if moved else None
-        against = None if name == "llmdist" else seconds / medians["llmdist"]
+        against = None if name == "llmdist" else medians[name] / medians["llmdist"]
         more = {"limited": found[name][0]["limited"], "moved_bytes_per_token": moved, "runs": len(found[name])}
         rows.append(Row(scenario, name, "decode", 1 / seconds, "tokens/s", share, against, {**facts, **more}))
     return rows
@@ -117,7 +118,7 @@ def main(arguments: Sequence[str]) -> int:
         folder = work / f"llama-{options.shape}"
         write_synthetic(folder, SHAPES[options.shape])
         hardware_profile(folder)
-        paths = {"llmdist": folder}
+        paths = {"llmdist": folder, TOGETHER: folder}
         for peer in filter(None, options.peers.split(",")):
             if importlib.util.find_spec(_PACKAGES.get(peer, peer)) is None:
                 print(f"skipped: {peer} is not installed")

@@ -28,11 +28,13 @@ def test_streaming_is_rated_by_the_disk_and_a_missing_peer_is_named(
 ) -> None:
     """More than the cap is read for every token, the share of the disk's rate is there, the peer is named."""
     file = tmp_path / "rows.json"
-    arguments = ["--shape", "tiny", "--ram", "30MB", "--rounds", "1", "--tokens", "3", "--peers", "nosuchengine"]
+    arguments = ["--shape", "tiny", "--ram", "42MB", "--rounds", "1", "--tokens", "3", "--peers", "nosuchengine"]
     assert main(["stream", *arguments, "--json", str(file), "--work", str(tmp_path)]) == 0
     data = json.loads(file.read_text())
-    (row,) = data["rows"]
+    row, together = data["rows"]
     assert row["engine"] == "llmdist" and row["ratio_to_limit"] > 0
+    assert together["engine"] == stream.TOGETHER
+    assert together["conditions"]["moved_bytes_per_token"] < row["conditions"]["moved_bytes_per_token"]
     assert row["conditions"]["moved_bytes_per_token"] > 0
     assert row["conditions"]["weight_bytes"] > row["conditions"]["ram"]
     assert "skipped: nosuchengine is not installed" in capsys.readouterr().out
