@@ -33,6 +33,7 @@ from .planner import (
     violations,
 )
 from .planner.build import build_problem
+from .planner.stop import StopRule
 from .stage import Chain
 from .stage.messages import Load
 from .units import format_bytes, format_seconds
@@ -94,6 +95,7 @@ class Session(Generating):
         objective: str = "latency",
         seed: int = 0,
         seconds: float = 2.0,
+        stop: StopRule | None = None,
         locks: Mapping[str, Assignment] | None = None,
         on_event: Observer | None = None,
     ) -> PlanResult:
@@ -108,7 +110,7 @@ class Session(Generating):
         context : tokens that the KV cache holds per sequence; a plan made during a generation keeps it.
         batch : sequences that the KV cache holds, for `generate_batch`.
         objective : ``latency`` (time per token) or ``finish`` (time until the last token).
-        seconds : time limit of the search.
+        seconds, stop : time limit of the search, or a rule in its place; `MaxIterations` makes a search repeatable.
         locks : block name -> assignment that must stay.
 
         Raises
@@ -126,8 +128,8 @@ class Session(Generating):
             context=context, batch=batch, objective=objective, locks=locks,
         )  # fmt: skip
         self._plan_stopped.clear()
-        stop = AnyOf((MaxSeconds(seconds), Asked(self._plan_stopped.is_set)))
-        result = solve(problem, seed=seed, stop=stop, on_event=self._observe(on_event))
+        ends = AnyOf((stop or MaxSeconds(seconds), Asked(self._plan_stopped.is_set)))
+        result = solve(problem, seed=seed, stop=ends, on_event=self._observe(on_event))
         if self._generating.locked() and self.plan_result is not None:
             same = problem.workload == self.plan_result.problem.workload
             if not same:

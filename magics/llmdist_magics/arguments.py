@@ -44,6 +44,8 @@ def _load() -> MagicParser:
     parser.add_argument(
         "--inline", action="store_true", help="run in this process, not a separate one"
     )
+    parser.add_argument("--lesson", type=int, metavar="N",
+                        help="for a class: seed N for plans and texts, searches of equal length")  # fmt: skip
     _common(parser, "the Session", "show nothing")
     return parser
 

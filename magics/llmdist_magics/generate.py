@@ -41,7 +41,7 @@ def generate(state: SessionState, line: str, cell: str | None = None) -> str | B
     session = state.require()
     prompt = _prompt(state, options, prompt, cell)
     state.check_name(options.out)
-    state.config.filled(options, "max_new_tokens", "temperature")
+    state.config.filled(state.frozen(options), "max_new_tokens", "temperature")
     arguments = {name: getattr(options, name) for name in _OPTIONS}
     arguments["stop"] = tuple(options.stop)
     views: list[LiveGeneration] = []

@@ -28,6 +28,7 @@ def load(state: SessionState, line: str) -> Session | None:
         finally:
             progress.close()
         state.replace(session)
+        state.lesson = options.lesson
     show_session(session, pictures, options.quiet)
     state.keep(options.out, session)
     return session if options.output else None

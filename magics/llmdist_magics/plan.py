@@ -10,7 +10,7 @@ from typing import Any
 from IPython.core.error import UsageError
 
 from llmdist.hardware import hardware_profile
-from llmdist.planner import plan_for
+from llmdist.planner import MaxIterations, plan_for
 from llmdist.planner.result import PlanResult
 from llmdist.units import parse_size
 from llmdist_widgets.live import LivePlan, in_notebook
@@ -21,10 +21,15 @@ from .state import SessionState, user_errors
 
 __all__ = ["plan"]
 
+#: How long every search of a lesson is, so that a fast and a slow laptop find the same plan of the same problem.
+LESSON_ITERATIONS = 40
+
 
 def plan(state: SessionState, line: str) -> PlanResult | Background | None:
     """Plan with the options in `line`; return the result with -o, a handle with --background."""
-    options = state.config.filled(parse("llm_plan", line), "seed", "seconds")
+    options = state.frozen(parse("llm_plan", line))
+    equal = state.lesson is not None and options.seconds is None
+    options = state.config.filled(options, "seed", "seconds")
     simulated = bool(options.machine or options.model_shape)
     session = state.session if options.model_shape else state.require()
     state.check_name(options.out)
@@ -32,6 +37,8 @@ def plan(state: SessionState, line: str) -> PlanResult | Background | None:
         raise UsageError("%llm_plan: a simulated plan does not run in the background; leave --background out.")
     with user_errors():
         arguments = _arguments(options)
+        if equal:
+            arguments["stop"] = MaxIterations(LESSON_ITERATIONS)
         pictures = in_notebook() and state.config.views and not options.quiet
         view = LivePlan(None if simulated else session.stop_planning) if pictures else None
         work = partial(_simulate, session, options) if simulated else session.plan

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import keyword
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -27,6 +28,13 @@ class SessionState:
         self.editor: Any = None
         self.config = LLMDist(parent=shell)
         self.conversation = Conversation()
+        self.lesson: int | None = None
+
+    def frozen(self, options: argparse.Namespace) -> argparse.Namespace:
+        """Return `options` with the lesson's seed, in a lesson and where none was written."""
+        if self.lesson is not None and options.seed is None:
+            options.seed = self.lesson
+        return options
 
     def require(self) -> Any:
         """Return the session; UsageError when no model is loaded."""

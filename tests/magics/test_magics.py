@@ -121,3 +121,23 @@ def test_demo_plans_and_generates_as_text(shell):
     assert "tokens/s" in shown.stdout and text in shown.stdout
     assert text == again
     assert "llm" not in shell.user_ns
+
+
+def test_a_lesson_gives_every_screen_the_same_plan_and_text(shell):
+    """Loads with one lesson agree, whatever the search time; another lesson differs; a plain load ends it."""
+
+    def seen(lesson: str) -> tuple[object, str]:
+        with capture_output():
+            shell.run_line_magic("llm_load", f"demo {lesson} -q")
+            machine = "--machine laptop8g --model-shape llama-2-7b -q -o"
+            plan = shell.run_line_magic("llm_plan", machine)
+            shell.run_line_magic("llm_plan", "--context 256 -q")
+            text = shell.run_line_magic("llm_generate", "--temperature 1 --max-new-tokens 12 -q -o One day")
+        return plan.placement, plan.iterations, plan.seed, text
+
+    first, second = seen("--lesson 5"), seen("--lesson 5")
+    assert first == second and first[2] == 5
+    assert seen("--lesson 6")[3] != first[3]
+    with capture_output():
+        shell.run_line_magic("llm_load", "demo -q")
+        assert shell.run_line_magic("llm_plan", "--seconds 0.3 -q -o").seed == 0
