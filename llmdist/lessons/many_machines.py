@@ -72,7 +72,7 @@ class Visit:
     end: float
 
 
-def relay(made: PlanningProblem, placement: Placement, sequences: int, tokens: int = 3) -> tuple[Visit, ...]:
+def relay(made: PlanningProblem, placement: Placement, sequences: int, tokens: int = 4) -> tuple[Visit, ...]:
     """Return who computes when: `sequences` make `tokens` each, and a device serves who is there first.
 
     Only where every block is resident: copies are not in this picture.

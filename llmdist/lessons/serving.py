@@ -14,7 +14,8 @@ import numpy as np
 from ..cost.memory import kv_bytes
 from ..planner import MaxIterations, PlanResult, evaluate, plan_for
 from ..session import Session
-from .serving_simulator import Server, StepCost, requests, simulate
+from .serving_inputs import Server, StepCost, requests
+from .serving_simulator import simulate
 from .verdict import Verdict
 
 __all__ = ["Case", "Measured", "case", "check_paging_wins", "fitted", "measure", "one_after_the_other", "share_within"]
@@ -40,7 +41,7 @@ class Measured:
 
 def measure(session: Session, prompts: Sequence[str], sizes: Sequence[int], tokens: int = 32) -> tuple[Measured, ...]:
     """Return what `session` takes for the first n of `prompts` together, for every n of `sizes`."""
-    list(session.generate_batch(prompts[:1], 2))  # the engine starts
+    _warm_up(session, prompts)
     found = []
     for size in sizes:
         seconds = [step.step_seconds for step in session.generate_batch(prompts[:size], tokens)]
@@ -51,8 +52,14 @@ def measure(session: Session, prompts: Sequence[str], sizes: Sequence[int], toke
 
 def one_after_the_other(session: Session, prompts: Sequence[str], tokens: int = 32) -> tuple[float, float]:
     """Return the seconds for all `prompts` one after the other, and for all of them together."""
+    _warm_up(session, prompts)
     alone = sum(step.step_seconds for prompt in prompts for step in session.generate_batch([prompt], tokens))
     return alone, sum(step.step_seconds for step in session.generate_batch(prompts, tokens))
+
+
+def _warm_up(session: Session, prompts: Sequence[str]) -> None:
+    """Start the engine, so that its start is in nobody's time."""
+    list(session.generate_batch(prompts, 2))
 
 
 def fitted(measured: Sequence[Measured]) -> StepCost:

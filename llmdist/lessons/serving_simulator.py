@@ -1,7 +1,7 @@
 """Lesson 8, the simulator: requests arrive, a server takes them step by step, and its KV cache is given out in pages.
 
 A discrete-event simulation: nothing is computed by a model, only the clock moves. What a step costs is given from
-outside. Iteration-level scheduling is Orca's (Yu et al., OSDI 2022), pages are vLLM's (Kwon et al., SOSP 2023).
+outside.
 """
 
 from __future__ import annotations
@@ -10,65 +10,10 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
 from ..errors import PlanError
+from .serving_inputs import Request, Server, StepCost
 
-__all__ = ["Held", "Request", "Run", "Served", "Server", "StepCost", "requests", "simulate"]
-
-#: A kernel that looks its pages up read the cache 20 to 26 % slower than one without (Kwon et al. 2023, section 7.1).
-PAGE_PRICE = 1.25
-
-
-@dataclass(frozen=True, slots=True)
-class StepCost:
-    """Seconds of one step: `fixed` once, and so much more per sequence, per cached token and per prompt token."""
-
-    fixed: float
-    sequence: float
-    cached_token: float
-    prompt_token: float
-
-    def seconds(self, sequences: int, cached: float = 0.0, prompt: int = 0) -> float:
-        """Return the seconds of a step that gives each of `sequences` a token and reads `prompt` new prompt tokens."""
-        return self.fixed + self.sequence * sequences + self.cached_token * cached + self.prompt_token * prompt
-
-
-@dataclass(frozen=True, slots=True)
-class Request:
-    """One question: when it arrives (seconds), how long it is and how long its answer will be (tokens)."""
-
-    arrival: float
-    prompt_tokens: int
-    new_tokens: int
-
-
-@dataclass(frozen=True, slots=True)
-class Server:
-    """How a server works. `page` tokens of cache are given at a time; a page as large as `context` is contiguous.
-
-    `places` sequences run together at most, in `cache_tokens` of cache (None: no limit). With `iteration_level` false
-    a batch is taken whole and no place is given away before its last answer ends.
-    """
-
-    places: int
-    iteration_level: bool = True
-    cache_tokens: int | None = None
-    page: int = 16
-    context: int = 2048
-
-    def __post_init__(self) -> None:
-        if self.places < 1 or not 1 <= self.page <= self.context or (self.cache_tokens or self.context) < self.context:
-            raise PlanError(f"{self} cannot serve: give places, 1 <= page <= context, and cache for one context.")
-
-    def held(self, tokens: int) -> int:
-        """Return the cache that `tokens` take, in tokens of whole pages."""
-        return -(-tokens // self.page) * self.page
-
-    @property
-    def read_price(self) -> float:
-        """Return how much slower the cache is read for looking up its pages; 1 where a sequence has only one."""
-        return PAGE_PRICE if self.page < self.context else 1.0
+__all__ = ["Held", "Run", "Served", "simulate"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,18 +57,6 @@ class Run:
     def within(self, limit: float) -> float:
         """Return the share of requests whose answer ended within `limit` seconds of their arrival."""
         return sum(served.latency <= limit for served in self.served) / len(self.served)
-
-
-def requests(count: int, rate: float, seed: int = 0, prompt: int = 100, new: int = 150) -> tuple[Request, ...]:
-    """Return `count` made-up requests, `rate` a second: Poisson arrivals, exponential lengths with these means.
-
-    The same seed gives the same requests at every rate, only closer together. No length is over six times its mean.
-    """
-    drawn = np.random.default_rng(seed).exponential(size=(count, 3))
-    lengths = 1 + np.minimum(drawn[:, 1:], 6) * (prompt, new)
-    return tuple(
-        Request(float(at), int(lengths[i, 0]), int(lengths[i, 1])) for i, at in enumerate(drawn[:, 0].cumsum() / rate)
-    )
 
 
 @dataclass(slots=True)

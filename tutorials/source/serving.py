@@ -9,7 +9,8 @@ CELLS = [
     "each time.*",
     [
         "import llmdist\nfrom llmdist.lessons import many_machines, serving\n"
-        "from llmdist.lessons.serving_simulator import Server, requests, simulate\n"
+        "from llmdist.lessons.serving_inputs import Server, requests\n"
+        "from llmdist.lessons.serving_simulator import simulate\n"
         "from llmdist_widgets import serving as show\n\n"
         "prompts = [f'One day {name} the ant walked to the' for name in 'Anna Ben Clara David Ella Felix Grace Hugo'.split()]\n"
         "session = llmdist.load('demo')\nplan = session.plan(context=256, batch=8, seconds=0.5)"
@@ -21,7 +22,8 @@ CELLS = [
         "alone, together = serving.one_after_the_other(session, prompts)\n"
         "print(f'one after the other {alone:.3f} s, together {together:.3f} s: {alone / together:.1f} times faster (measured)')"
     ],
-    "Why is it so cheap? Each step reads every weight *once*, whoever it is for (lesson 3). Let the batch grow:",
+    "Why is it so cheap? Each step calls every operator and reads every weight *once*, whoever it is for. (In so small a "
+    "model the calls weigh most, in a large one the weights: lesson 3.) Let the batch grow:",
     ["measured = serving.measure(session, prompts, sizes=(1, 2, 4, 8))\nshow.steps_picture(measured)"],
     "A step for eight takes longer than a step for one, but not eight times. So a step has a *fixed* price and a price *per "
     "sequence*. A straight line through the measured points gives both:",
@@ -30,19 +32,21 @@ CELLS = [
         "print(f'one step: {1e3 * cost.fixed:.2f} ms, and {1e3 * cost.sequence:.3f} ms for each sequence (measured)')"
     ],
     "## Who is served when?\n\nPeople do not arrive together, and their answers differ in length. We **simulate** a server "
-    "that takes the seconds of a step from your measured line. It has four places.\n\n"
+    "with four places. The seconds of its steps come from your measured line; the requests are made up.\n\n"
     "* **[Static batching](../docs/glossary.md#static-batching)**: take up to four who wait, answer them all, then take the "
     "next four. A place whose answer has ended stays taken. llmdist's `generate_batch` works so.\n"
     "* **[Iteration-level batching](../docs/glossary.md#iteration-level)**: after *every step*, whoever has ended leaves and "
     "whoever waits comes in. It is also called continuous batching. (Orca, OSDI 2022.)\n\n"
-    "**Predict before you run:** sixteen requests with the same arrivals and lengths. In which picture do you expect more grey?",
+    "**Predict before you run:** sixteen requests, the same arrivals and lengths for both. How many times "
+    "longer does the average request take, from arrival to its last token, with static batching?",
     [
         "step = cost.seconds(4)\nasked = requests(16, rate=0.1 / step, seed=1, prompt=8, new=40)  # one arrives every ten steps\n"
         "static, level = (simulate(asked, cost, Server(places=4, iteration_level=on)) for on in (False, True))\n"
         "show.requests_picture({'static': static, 'iteration-level': level})"
     ],
-    "Orange is a place that is kept for nobody, grey is somebody who waits meanwhile. Iteration-level batching has no "
-    "orange: a place is given away in the next step.\n\n**Try it:** change `rate` to `0.02 / step`, so that one arrives "
+    "Orange is a place that is kept for nobody, grey is somebody who waits meanwhile. In the first picture even a free "
+    "place helps nobody: the first batch was taken when only one request had arrived, and all others must wait for its end. "
+    "In the second picture there is no orange: a place is given away in the next step.\n\n**Try it:** change `rate` to `0.02 / step`, so that one arrives "
     "every fifty steps. Why do the two come closer?",
     "## Where does everybody's memory go?\n\nMore places make more tokens per second. What limits them is the "
     "**[KV cache](../docs/glossary.md#kv-cache)** of every sequence (lesson 2). The demo model is too small to feel it, so we "
@@ -52,17 +56,18 @@ CELLS = [
         "print(f'{case.token_bytes / 2**20:.2f} MiB per token; beside the weights there is room for {case.cache_tokens} tokens')"
     ],
     "Nobody knows how long an answer will be. So a server may *reserve* the longest: one contiguous piece for the whole "
-    "[context](../docs/glossary.md#context) of 2048 tokens. Or it gives the cache out in small "
+    "[context](../docs/glossary.md#context), here 2048 tokens. llmdist's engine does so. Or it gives the cache out in small "
     "**[pages](../docs/glossary.md#page)** of 16 tokens, the next one when the last is full. (PagedAttention in vLLM, SOSP "
     "2023.)\n\n**Predict before you run:** a request here has 100 prompt tokens and 150 new ones on average. How many "
     "requests fit at once when each reserves 2048 tokens? And with pages?",
     [
         "asked = requests(100, rate=6, seed=2)\n"
-        "runs = {f'pages of {page} tokens': simulate(asked, case.cost, case.server(page)) for page in (2048, 16)}\n"
+        "runs = {f'pages of {page} tokens': simulate(asked, case.cost, case.server(page)) for page in (2048, 16)}  # 2048: contiguous\n"
         "show.memory_picture(runs, case)"
     ],
-    "Both pictures have the same height: the same card. A page of 2048 *is* the contiguous reservation. Most of what it "
-    "holds stays empty, and so few requests run that the others wait.\n\nPages have a price too. The kernel must look up "
+    "Both servers have the same card and the same requests. A page of 2048 *is* the contiguous reservation. Most of what it "
+    "holds stays empty, and so few requests run that the others wait: the first server needs much longer. "
+    "The second has room to spare.\n\nPages have a price too. The kernel must look up "
     "where each page is. The vLLM paper measured a 20 to 26 % slower attention for it; the simulator reads a "
     "paged cache 25 % slower. And when all pages are taken, the one who came last is sent back: its pages go to the "
     "others, and later its tokens are read again.",
@@ -74,10 +79,11 @@ CELLS = [
     ],
     "At a small load both are equal: memory is not short, and paging wins nothing. Then contiguous falls, and pages hold on.\n\n"
     "**Exercise.** From which load on does paging win? *Winning* means: of all requests, it answers at least 5 in 100 more "
-    "within 20 seconds. Ten percent off is fine.\n\n*Estimate first:* how many contiguous places are there, and how "
-    "long does one answer of 150 tokens keep its place? `case.cost.seconds(7, 7 * 250)` is about one step. Then narrow it "
-    "down with `serving.share_within(case, rate, page)`.",
+    "within 20 seconds. Ten percent off is fine.\n\n*Estimate first:* how many contiguous requests, n, fit at once? How "
+    "long does an answer of 150 tokens keep its place, if a step takes about `case.cost.seconds(n, n * 200)`? Then narrow it "
+    "down with `serving.share_within(case, rate, page)`: the page is 2048 or 16.",
     ["my_load = 1.0\nprint(serving.check_paging_wins(my_load, case))"],
+    "**Question.** Is your answer above or below your estimate, and why? (Nobody is late at once: a queue must grow first.)\n\n"
     "**Question.** What if a page had 256 tokens? 1024? Compare `simulate(asked, case.cost, case.server(256)).waste` with the "
     "picture above, then think: who would want larger pages?",
     "## Do more machines help?\n\nFour computers, each with a card of 12 or 8 GB, stand on a network of 1 Gbit/s (a machine of "
@@ -88,16 +94,16 @@ CELLS = [
     "*one* answer as fast as possible: for a model of 8B, of 13B, of 70B parameters?",
     [
         "for model, precision in (('llama-3-8b', 'int4'), ('llama-2-13b', 'int8'), ('llama-3-70b', 'int4')):\n"
-        "    one = many_machines.placed(model, 'rtx3060', precision)\n"
-        "    four = many_machines.placed(model, 'four-1g', precision)\n"
-        "    way = many_machines.crossing(four.problem, four.placement)\n"
-        "    print(f'{model:12} {precision}: {len(set(many_machines.computers(four.placement)))} of 4 computers,'\n"
-        "          f' {1e3 * four.prediction.tpot_seconds:6.1f} ms per token; one of them alone {1e3 * one.prediction.tpot_seconds:6.1f} ms;'\n"
-        "          f' network {way.hops} hops, {way.bytes / 1024:.0f} KiB, {1e3 * way.seconds:.1f} ms')"
+        "    one, four = (many_machines.placed(model, machine, precision) for machine in ('rtx3060', 'four-1g'))\n"
+        "    way, used = many_machines.crossing(four.problem, four.placement), set(many_machines.computers(four.placement))\n"
+        "    print(f'{model:11} uses {len(used)} of 4: {1e3 * four.prediction.tpot_seconds:6.1f} ms per token '\n"
+        "          f'(one computer: {1e3 * one.prediction.tpot_seconds:6.1f} ms); network per token: '\n"
+        "          f'hops {way.hops:2}, {way.bytes / 1024:3.0f} KiB, {1e3 * way.seconds:.1f} ms')"
     ],
-    "A model that fits into one card stays there: more computers would only add hops. A large one gains a lot, because no "
-    "weight has to wait in slow memory any more. And the network? It carries a few KiB per token: one vector per hop. (What "
-    "is left out: the finished token goes back to the first computer, one more short hop.)",
+    "A model that fits into one card stays there: more computers would only add hops. A large one gains a lot, because "
+    "fewer of its weights lie in slow memory. And the network? It carries a few KiB per token: one vector per hop. The token "
+    "of a 70B model may visit a computer several times: all hops together are a small part of its time, so the planner "
+    "does not mind. (What is left out: the finished token goes back to the first computer.)",
     "## Bytes or waiting?\n\nBetter cables, 10 Gbit/s: ten times the bandwidth.\n\n**Predict before you run:** how much "
     "faster is the network part for one token? For a prompt of 900 tokens, which passes all at once?",
     [
@@ -109,7 +115,7 @@ CELLS = [
     "One token is so small that a hop is nearly all *[latency](../docs/glossary.md#link)*: waking up and waiting, which "
     "no bandwidth shortens. Only many tokens at once, a prompt or a large batch, feel the better cable.",
     "## The relay\n\nNow we ask the planner for the most tokens *of all sequences together*, with four "
-    "**[in flight](../docs/glossary.md#in-flight)**. It spreads the model over all four computers.\n\n**Predict before you "
+    "**[in flight](../docs/glossary.md#in-flight)**. It spreads the model over all four computers. In the picture each row is a card.\n\n**Predict before you "
     "run:** with one sequence, how much of the time does a card compute? With four?",
     [
         "spread = many_machines.placed('llama-2-13b', 'four-1g', in_flight=4)\n"
@@ -120,13 +126,15 @@ CELLS = [
         "    print(f'{n} in flight: {total:5.1f} tokens/s together, {total / n:5.1f} for each (simulated)')\n"
         "print(f'planned for one sequence: {1 / four.prediction.tpot_seconds:.1f} tokens/s')"
     ],
-    "A single token cannot be at two places: with one sequence, three cards wait for the fourth. Four sequences fill the "
+    "A single token cannot be at two places: with one sequence, three cards wait for the fourth. (A thin line is a card that "
+    "computes only the last block. Beginning and end, where the relay fills and empties, count as well.) Four sequences fill the "
     "relay. Nobody is served faster than alone, but nearly four times as many are served. So the plan for *one* and the plan "
     "for *many* differ.\n\n**Question.** What would six in flight bring? Think of the cards in the last picture, then "
     "try it.",
     "## What to take along\n\n* A step reads the weights once for all: batching is nearly free until compute or memory runs out.\n"
-    "* Decide after every step who runs. Give memory in small pages. Both cost a little and pay under load.\n"
-    "* More machines hold larger models and serve more people. They do not make one small answer faster.\n"
+    "* Decide after every step who runs, not after every batch.\n"
+    "* Small pages waste little memory. They cost a little time and pay under load.\n"
+    "* More machines hold larger models and serve more people. They do not make one answer of a small model faster.\n"
     "* On the network, a token pays for waiting, a prompt for bytes.\n\n"
     "*Sources: Orca (Yu et al., OSDI 2022) for iteration-level scheduling; PagedAttention and vLLM (Kwon et al., SOSP 2023) "
     "for pages.*",

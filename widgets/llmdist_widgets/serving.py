@@ -95,7 +95,7 @@ def memory_picture(runs: Mapping[str, Run], case: Case) -> Picture:
             return under - (under - top) * value / ticks[-1]
 
         canvas.y_axis(ticks, y_of, LEFT, RIGHT)
-        canvas.text(LEFT - 8, top - 6, "GiB", "soft", "end")
+        canvas.text(LEFT - 8, top - 12, "GiB", "soft", "end")
         xs = [LEFT + SPAN * m.time / last for m in run.memory]
         for values, colour in (([m.held for m in run.memory], STREAMED), ([m.used for m in run.memory], RESIDENT)):
             path = line_path(xs, [y_of(value * gib) for value in values], 600)
