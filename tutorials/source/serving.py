@@ -46,14 +46,15 @@ CELLS = [
     ],
     "Orange is a place that is kept for nobody, grey is somebody who waits meanwhile. In the first picture even a free "
     "place helps nobody: the first batch was taken when only one request had arrived, and all others must wait for its end. "
-    "In the second picture there is no orange: a place is given away in the next step.\n\n**Try it:** change `rate` to `0.02 / step`, so that one arrives "
+    "In the second picture there is no orange: a place is given away in the next step. (A newcomer's prompt is read in "
+    "that step, so the others wait a little for it.)\n\n**Try it:** change `rate` to `0.02 / step`, so that one arrives "
     "every fifty steps. Why do the two come closer?",
     "## Where does everybody's memory go?\n\nMore places make more tokens per second. What limits them is the "
     "**[KV cache](../docs/glossary.md#kv-cache)** of every sequence (lesson 2). The demo model is too small to feel it, so we "
     "change to Llama 2 13B in int8 on an RTX 4090. The seconds of a step now come from the planner's cost model: **simulated**.",
     [
         "case = serving.case('llama-2-13b', 'rtx4090', 'int8')\n"
-        "print(f'{case.token_bytes / 2**20:.2f} MiB per token; beside the weights there is room for {case.cache_tokens} tokens')"
+        "print(f'{case.token_bytes / 2**20:.2f} MiB of cache per token; beside the weights there is room for {case.cache_tokens} tokens')"
     ],
     "Nobody knows how long an answer will be. So a server may *reserve* the longest: one contiguous piece for the whole "
     "[context](../docs/glossary.md#context), here 2048 tokens. llmdist's engine does so. Or it gives the cache out in small "
@@ -62,20 +63,21 @@ CELLS = [
     "requests fit at once when each reserves 2048 tokens? And with pages?",
     [
         "asked = requests(100, rate=6, seed=2)\n"
-        "runs = {f'pages of {page} tokens': simulate(asked, case.cost, case.server(page)) for page in (2048, 16)}  # 2048: contiguous\n"
+        "pages = {'contiguous': 2048, 'pages of 16': 16}\n"
+        "runs = {name: simulate(asked, case.cost, case.server(page)) for name, page in pages.items()}\n"
         "show.memory_picture(runs, case)"
     ],
-    "Both servers have the same card and the same requests. A page of 2048 *is* the contiguous reservation. Most of what it "
-    "holds stays empty, and so few requests run that the others wait: the first server needs much longer. "
-    "The second has room to spare.\n\nPages have a price too. The kernel must look up "
+    "Both servers have the same card and the same requests. (A page of 2048 *is* the contiguous reservation.) Most of what "
+    "the first holds stays empty, and so few requests run that the others wait: it needs much longer. "
+    "The second has room to spare: more would fit, but no more are there.\n\nPages have a price too. The kernel must look up "
     "where each page is. The vLLM paper measured a 20 to 26 % slower attention for it; the simulator reads a "
     "paged cache 25 % slower. And when all pages are taken, the one who came last is sent back: its pages go to the "
     "others, and later its tokens are read again.",
     "## How many a second?\n\nA server is good if people get their answer *in time*: here, the whole answer within 20 "
     "seconds of asking. We raise the load, the requests per second.",
     [
-        "rates = (0.5, 1, 2, 4, 6, 8)\nshares = {name: [serving.share_within(case, rate, page) for rate in rates]\n"
-        "          for name, page in (('contiguous', 2048), ('pages of 16', 16))}\nshow.load_picture(rates, shares)"
+        "rates = (0.5, 1, 2, 4, 6, 8)\n"
+        "shares = {name: [serving.share_within(case, rate, page) for rate in rates] for name, page in pages.items()}\nshow.load_picture(rates, shares)"
     ],
     "At a small load both are equal: memory is not short, and paging wins nothing. Then contiguous falls, and pages hold on.\n\n"
     "**Exercise.** From which load on does paging win? *Winning* means: of all requests, it answers at least 5 in 100 more "
@@ -86,12 +88,13 @@ CELLS = [
     "**Question.** Is your answer above or below your estimate, and why? (Nobody is late at once: a queue must grow first.)\n\n"
     "**Question.** What if a page had 256 tokens? 1024? Compare `simulate(asked, case.cost, case.server(256)).waste` with the "
     "picture above, then think: who would want larger pages?",
-    "## Do more machines help?\n\nFour computers, each with a card of 12 or 8 GB, stand on a network of 1 Gbit/s (a machine of "
+    "## Do more machines help?\n\nFour computers, m0 to m3, each with a card of 12 or 8 GB, share a network of 1 Gbit/s (from "
     "the catalog). The planner may put any block on any of them. Computers hand the token on like a relay: the blocks on one "
     "computer are a **[stage](../docs/glossary.md#stage)**, and from stage to stage is a "
     "**[hop](../docs/glossary.md#hop)** over the network. In llmdist a stage is a child process on *one* machine; plans for "
     "several are **simulated**.\n\n**Predict before you run:** how many of the four computers does the planner use to make "
-    "*one* answer as fast as possible: for a model of 8B, of 13B, of 70B parameters?",
+    "*one* answer as fast as possible: for a model of 8B, of 13B, of 70B parameters? (In brackets: one of "
+    "the larger computers, an RTX 3060 with 12 GB, alone.)",
     [
         "for model, precision in (('llama-3-8b', 'int4'), ('llama-2-13b', 'int8'), ('llama-3-70b', 'int4')):\n"
         "    one, four = (many_machines.placed(model, machine, precision) for machine in ('rtx3060', 'four-1g'))\n"
@@ -101,7 +104,7 @@ CELLS = [
         "          f'hops {way.hops:2}, {way.bytes / 1024:3.0f} KiB, {1e3 * way.seconds:.1f} ms')"
     ],
     "A model that fits into one card stays there: more computers would only add hops. A large one gains a lot, because "
-    "fewer of its weights lie in slow memory. And the network? It carries a few KiB per token: one vector per hop. The token "
+    "fewer of its weights lie in slow memory. And the network? It carries no weights: one vector per hop. The token "
     "of a 70B model may visit a computer several times: all hops together are a small part of its time, so the planner "
     "does not mind. (What is left out: the finished token goes back to the first computer.)",
     "## Bytes or waiting?\n\nBetter cables, 10 Gbit/s: ten times the bandwidth.\n\n**Predict before you run:** how much "
@@ -131,7 +134,7 @@ CELLS = [
     "relay. Nobody is served faster than alone, but nearly four times as many are served. So the plan for *one* and the plan "
     "for *many* differ.\n\n**Question.** What would six in flight bring? Think of the cards in the last picture, then "
     "try it.",
-    "## What to take along\n\n* A step reads the weights once for all: batching is nearly free until compute or memory runs out.\n"
+    "## What to take along\n\n* A step reads the weights once for all: batching is cheap until compute or memory runs out.\n"
     "* Decide after every step who runs, not after every batch.\n"
     "* Small pages waste little memory. They cost a little time and pay under load.\n"
     "* More machines hold larger models and serve more people. They do not make one answer of a small model faster.\n"
