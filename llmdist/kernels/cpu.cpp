@@ -2,7 +2,7 @@
 //
 // A block is one call, so that a decode step costs Python a few microseconds a block. Everything between two products
 // is computed in float32. Plain torch (model/layers.py) is the definition that all of it is tested against.
-#include "cpu_product.h"
+#include "cpu_unpack.h"
 
 #if defined(_WIN32)
 #define EXPORT extern "C" __declspec(dllexport)
@@ -226,6 +226,15 @@ EXPORT void llmdist_pack(int32_t kind, const float *x, int64_t rows, int64_t col
         uint8_t *to = out + panel * panel_bytes(kind, columns, group);
         if (kind == INT8) pack_panel_int8(from, columns, to);
         else pack_panel_int4(from, columns, group, to);
+    });
+}
+
+// The quantised matrix (rows a multiple of 8) as bf16 (rows, columns).
+EXPORT void llmdist_unpack(const Matrix *w, uint16_t *out) {
+    std::lock_guard<std::mutex> hold(entrance);
+    const int64_t size = panel_bytes(w->kind, w->padded, w->group);
+    parallel(w->rows / 8, [&](int64_t panel) {
+        unpack_panel(*w, (const uint8_t *)w->data + panel * size, out + panel * 8 * w->columns);
     });
 }
 

@@ -15,7 +15,9 @@ from torch import Tensor
 from .compile import library
 from .packing import PANEL, PackedMatrix, pack, padded_columns
 
-__all__ = ["KINDS", "MatrixArgument", "Weight", "kernels", "matrix_argument", "pack_quickly", "product"]
+__all__ = [
+    "KINDS", "MatrixArgument", "Weight", "kernels", "matrix_argument", "pack_quickly", "product", "unpack_quickly",
+]  # fmt: skip
 
 Weight = Tensor | PackedMatrix
 KINDS = {torch.float32: 0, torch.bfloat16: 1, torch.float16: 2, "int8": 3, "int4": 4}
@@ -46,10 +48,11 @@ def kernels() -> ctypes.CDLL | None:
     pointer, count = ctypes.c_void_p, ctypes.c_int64
     loaded.llmdist_product.argtypes = (ctypes.POINTER(MatrixArgument), pointer, count, pointer)
     loaded.llmdist_pack.argtypes = (ctypes.c_int32, pointer, count, count, count, pointer)
+    loaded.llmdist_unpack.argtypes = (ctypes.POINTER(MatrixArgument), pointer)
     loaded.llmdist_read.argtypes = (pointer, count, ctypes.c_int32, ctypes.c_int32)
     loaded.llmdist_read.restype = ctypes.c_uint64
     loaded.llmdist_scratch_bytes.restype = count
-    for name in ("product", "attention", "mlp", "head", "pack", "threads", "streams", "free_scratch"):
+    for name in ("product", "attention", "mlp", "head", "pack", "unpack", "threads", "streams", "free_scratch"):
         getattr(loaded, f"llmdist_{name}").restype = None
     loaded.llmdist_threads(torch.get_num_threads())
     return loaded
@@ -92,3 +95,13 @@ def pack_quickly(weight: Tensor, precision: str, group: int, out: Tensor) -> Pac
         return pack(weight, precision, group, out)
     loaded.llmdist_pack(KINDS[precision], weight.data_ptr(), rows, columns, group, out.data_ptr())
     return PackedMatrix(out, precision, rows, columns, group)
+
+
+def unpack_quickly(weight: PackedMatrix, dtype: torch.dtype) -> Tensor:
+    """Return what `weight.dequantise(dtype)` returns, to the bit; compiled code where there is some."""
+    loaded = kernels()
+    if loaded is None or dtype != torch.bfloat16 or weight.data.device.type != "cpu" or weight.rows % PANEL:
+        return weight.dequantise(dtype)
+    result = torch.empty(weight.shape, dtype=torch.bfloat16)
+    loaded.llmdist_unpack(matrix_argument(weight), result.data_ptr())
+    return result

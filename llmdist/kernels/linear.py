@@ -10,13 +10,15 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from .cpu import Weight, product
+from .cpu import Weight, product, unpack_quickly
 from .packing import PANEL, PackedMatrix
-from .tune import choices
+from .tune import FEW_TOKENS, choices
 
 __all__ = ["linear", "linear_reference"]
 
 _NAMES = {torch.float32: "fp32", torch.bfloat16: "bf16", torch.float16: "fp16"}
+#: Up to so many tokens a quantised matrix is multiplied as it lies; beyond, what `tune` found faster decides.
+UNPACKED_TOKENS = 32
 _CHUNK_ELEMENTS = 4 << 20  # dequantised at a time: bounds the workspace to 8 MiB in bf16
 
 
@@ -28,7 +30,9 @@ def linear(x: Tensor, weight: Weight, bias: Tensor | None = None) -> Tensor:
     """
     tokens = x.numel() // x.shape[-1]
     if isinstance(weight, PackedMatrix):
-        if weight.data.device.type == "cpu" and choices()[weight.precision].engine(tokens) == "kernel":
+        unpacked = tokens > UNPACKED_TOKENS and x.dtype == torch.bfloat16
+        engine = choices()[weight.precision].engine(tokens if unpacked else min(tokens, FEW_TOKENS))
+        if weight.data.device.type == "cpu" and engine == "kernel":
             return product(x, weight, bias).to(x.dtype)
         return linear_reference(x, weight, bias)
     plain = weight.device.type == "cpu" and weight.dtype in _NAMES and weight.is_contiguous()
@@ -41,7 +45,7 @@ def linear_reference(x: Tensor, weight: PackedMatrix, bias: Tensor | None = None
     """Return the same by torch alone, dequantising a bounded piece at a time."""
     step = max(PANEL, _CHUNK_ELEMENTS // weight.columns // PANEL * PANEL)
     parts = [
-        functional.linear(x, weight.rows_between(first, min(weight.rows, first + step)).dequantise(x.dtype))
+        functional.linear(x, unpack_quickly(weight.rows_between(first, min(weight.rows, first + step)), x.dtype))
         for first in range(0, weight.rows, step)
     ]
     result = parts[0] if len(parts) == 1 else torch.cat(parts, dim=-1)

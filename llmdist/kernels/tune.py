@@ -22,15 +22,16 @@ from torch import Tensor
 from torch.nn import functional
 
 from ..paths import cache_folder
-from .cpu import KINDS, Weight, kernels, matrix_argument, product
+from .cpu import KINDS, Weight, kernels, matrix_argument, product, unpack_quickly
 from .packing import PackedMatrix, pack, packed_bytes
 
-__all__ = ["Choice", "choices", "retune"]
+__all__ = ["FEW_TOKENS", "Choice", "choices", "retune"]
 
 _BYTES = 48 << 20
 _COLUMNS = 2048
 _FEW, _MANY = 4, 64
 _FUSION = 1.5
+FEW_TOKENS = 8
 _PLAIN = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
@@ -45,7 +46,7 @@ class Choice:
 
     def engine(self, tokens: int) -> str:
         """Return the engine for a product with `tokens` tokens."""
-        return self.one if tokens == 1 else self.few if tokens <= 8 else self.many
+        return self.one if tokens == 1 else self.few if tokens <= FEW_TOKENS else self.many
 
 
 @cache
@@ -116,8 +117,9 @@ def _timed_kind(kind: str, memory: Tensor) -> Choice:
         speeds[count] = _seconds(lambda: loaded.llmdist_product(argument, x.data_ptr(), 1, y.data_ptr()))
     streams = min(speeds, key=lambda count: speeds[count])
     loaded.llmdist_streams(KINDS[_PLAIN.get(kind, kind)], streams)
-    if not isinstance(large, Tensor) or not isinstance(small, Tensor):
-        return Choice(streams, "kernel", "kernel", "kernel")
+    if isinstance(large, PackedMatrix) or isinstance(small, PackedMatrix):
+        assert isinstance(small, PackedMatrix)
+        return Choice(streams, "kernel", "kernel", _faster_packed(small))
     return Choice(streams, _faster(1, large), _faster(_FEW, large), _faster(_MANY, small))
 
 
@@ -133,6 +135,13 @@ def _faster(tokens: int, weight: Tensor) -> str:
     ours = _seconds(lambda: product(x, weight))
     favour = 1.0 if tokens == _MANY else _FUSION  # whole blocks in one call save what Python costs between products
     return "kernel" if ours <= favour * _seconds(lambda: functional.linear(x, weight)) else "torch"
+
+
+def _faster_packed(weight: PackedMatrix) -> str:
+    """Return ``torch`` if unpacking to bf16 and torch's product beat the kernel with many tokens."""
+    x = torch.zeros(_MANY, _COLUMNS, dtype=torch.bfloat16)
+    ours = _seconds(lambda: product(x, weight))
+    return "kernel" if ours <= _seconds(lambda: functional.linear(x, unpack_quickly(weight, x.dtype))) else "torch"
 
 
 def _seconds(step: Callable[[], object]) -> float:

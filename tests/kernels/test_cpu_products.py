@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import time
 from collections.abc import Iterator
 
@@ -135,6 +136,9 @@ def test_the_portable_build_computes_the_same(fresh: None, monkeypatch: pytest.M
         y = torch.empty(3, 33)
         call(x, weight, y)
         assert error(y, x, weight) <= 1
+        if isinstance(weight, PackedMatrix):
+            panels = weight.rows_between(0, 32)
+            assert torch.equal(cpu.unpack_quickly(panels, torch.bfloat16), panels.dequantise(torch.bfloat16))
 
 
 def test_without_a_compiler_torch_computes_and_says_so_once(fresh: None, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -187,6 +191,47 @@ def test_compiled_packing_gives_the_bytes_of_the_definition(kind: str) -> None:
     expected = pack(dense, name, int(group)).data
     out = torch.full_like(expected, 255)
     assert torch.equal(cpu.pack_quickly(dense, name, int(group), out).data, expected)
+
+
+@needs_kernels
+@pytest.mark.parametrize("kind", ["int8/32", "int4/32", "int4/64", "int4/128"])
+@pytest.mark.parametrize("rows, columns", [(8, 32), (16, 320), (24, 50), (8, 7), (40, 2000)])
+def test_compiled_unpacking_gives_the_bits_of_the_definition(kind: str, rows: int, columns: int) -> None:
+    """Odd columns, several groups, and rows that are no whole panel (left to torch)."""
+    weight = weight_of(kind, rows, columns)
+    assert isinstance(weight, PackedMatrix)
+    assert torch.equal(cpu.unpack_quickly(weight, torch.bfloat16), weight.dequantise(torch.bfloat16))
+    odd = weight_of(kind, rows - 3, columns, seed=1)
+    assert isinstance(odd, PackedMatrix)
+    assert torch.equal(cpu.unpack_quickly(odd, torch.bfloat16), odd.dequantise(torch.bfloat16))
+
+
+@needs_kernels
+@pytest.mark.parametrize("kind", ["int8/32", "int4/64"])
+def test_many_tokens_are_multiplied_by_unpacked_weights_where_that_won(
+    kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both ways stay near float64; a few tokens never take the detour, nor do float32 activations."""
+    weight = weight_of(kind, 72, 640)
+    assert isinstance(weight, PackedMatrix)
+    unpacked: list[int] = []
+    plain = cpu.unpack_quickly
+
+    def noted(matrix: PackedMatrix, dtype: torch.dtype) -> Tensor:
+        unpacked.append(matrix.rows)
+        return plain(matrix, dtype)
+
+    room = importlib.import_module("llmdist.kernels.linear")  # the package has a function of that name
+    monkeypatch.setattr(room, "unpack_quickly", noted)
+    for many in ("kernel", "torch"):
+        choice = tune.Choice(4, "kernel", "kernel", many)
+        monkeypatch.setattr(room, "choices", lambda choice=choice: {weight.precision: choice})
+        for tokens, dtype in ((1, torch.bfloat16), (32, torch.bfloat16), (80, torch.float32), (80, torch.bfloat16)):
+            unpacked.clear()
+            x = torch.randn(tokens, 640, generator=torch.Generator().manual_seed(3)).to(dtype)
+            y, right = linear(x, weight).double(), exact(x, weight)
+            assert (y - right).norm() < 1.2e-2 * right.norm()
+            assert bool(unpacked) == (many == "torch" and tokens == 80 and dtype == torch.bfloat16)
 
 
 def test_rows_of_a_packed_matrix_are_views_of_it() -> None:
