@@ -1,7 +1,7 @@
 """What the planner's equations leave out, from two runs of the bundled model through a real engine.
 
 One run has every block in memory: what a token takes beyond its blocks is the price of a pass. The other streams
-every block from disk: what it takes beyond the bytes is the latency of a copy.
+every block from disk: what it takes beyond that is the hand-over of a block.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from .session import Session
 __all__ = ["with_engine_prices"]
 
 _TOKENS, _WARM_UP = 64, 16
-_LARGEST_LATENCY, _ROUNDS = 0.1, 30
+_LARGEST_HANDOVER, _ROUNDS = 0.1, 30
 
 
 def with_engine_prices(profile: HardwareProfile) -> HardwareProfile:
-    """Return `profile` with the CPU's `pass_seconds` and the disk's latency as the engine has them.
+    """Return `profile` with the CPU's `pass_seconds` and `handover_seconds` as the engine has them.
 
     The price of a pass holds the question to the engine process and its answer, the records, and the choice of the
-    token; the latency holds the threads that hand a copy on, and weights that no cache has seen.
+    token; the hand-over holds the threads that pass a copy on, and weights that no cache has seen.
 
     Raises
     ------
@@ -40,26 +40,19 @@ def with_engine_prices(profile: HardwareProfile) -> HardwareProfile:
     try:
         plan = session.plan(context=128, seconds=0.2)
         resident = max(0.0, _token_seconds(session) - plan.prediction.tpot_seconds)
-        priced = _with_pass(profile, resident)
         names = plan.placement.blocks
         choices = (Assignment("cpu", "cpu" if name == "embed" else "disk", "bf16") for name in names)
         streaming = Placement(names, tuple(choices))
         session.apply(streaming)
-        problem = replace(plan.problem, devices=_with_pass(alone, resident).devices)
-        latency = _latency(problem, streaming, _token_seconds(session))
+        problem = replace(plan.problem, devices=_priced(alone, pass_seconds=resident).devices)
+        handover = _handover(problem, streaming, _token_seconds(session))
     finally:
         session.unload()
-    return replace(
-        priced,
-        links=tuple(
-            replace(link, latency_seconds=max(latency, link.latency_seconds)) if link in links else link
-            for link in priced.links
-        ),
-    )
+    return _priced(profile, pass_seconds=resident, handover_seconds=handover)
 
 
-def _with_pass(profile: HardwareProfile, seconds: float) -> HardwareProfile:
-    devices = (replace(d, pass_seconds=seconds) if d.kind == "cpu" else d for d in profile.devices)
+def _priced(profile: HardwareProfile, **prices: float) -> HardwareProfile:
+    devices = (replace(d, **prices) if d.kind == "cpu" else d for d in profile.devices)  # type: ignore[arg-type]
     return replace(profile, devices=tuple(devices))
 
 
@@ -69,14 +62,14 @@ def _token_seconds(session: Session) -> float:
     return statistics.median(step.step_seconds for step in steps[_WARM_UP:])
 
 
-def _latency(problem: PlanningProblem, placement: Placement, measured: float) -> float:
-    """Return the latency of the disk's link that makes the prediction `measured` seconds per token."""
+def _handover(problem: PlanningProblem, placement: Placement, measured: float) -> float:
+    """Return the CPU's `handover_seconds` that make the prediction `measured` seconds per token; 0 if that is less."""
 
-    def predicted(latency: float) -> float:
-        links = tuple(replace(link, latency_seconds=latency) for link in problem.links)
-        return evaluate(replace(problem, links=links), placement).tpot_seconds
+    def predicted(seconds: float) -> float:
+        devices = tuple(replace(d, handover_seconds=seconds) if d.kind == "cpu" else d for d in problem.devices)
+        return evaluate(replace(problem, devices=devices), placement).tpot_seconds
 
-    low, high = 0.0, _LARGEST_LATENCY
+    low, high = 0.0, _LARGEST_HANDOVER
     for _ in range(_ROUNDS):
         middle = (low + high) / 2
         low, high = (middle, high) if predicted(middle) < measured else (low, middle)

@@ -51,7 +51,8 @@ def rich_problem(seed: int, layers: int = 3) -> PlanningProblem:
         bus = rng.choice([0.0, rng.uniform(3e10, 8e10)])
         devices.append(Device(f"{machine}cpu", "cpu", total, total, rng.uniform(1e10, 6e10), 1e12, 2e-5,
                               pinned_bytes=int(rng.choice([0, total * 0.4])), bus_bandwidth=bus,
-                              pass_seconds=seed % 3 * 4e-4))  # fmt: skip
+                              pass_seconds=seed % 3 * 4e-4, handover_seconds=seed % 2 * 3e-4,
+                              handover_seconds_per_byte=seed % 2 * 1e-10))  # fmt: skip
         for gpu in range(rng.choice([1, 1, 2])):
             name = f"{machine}cuda:{gpu}"
             rate = rng.uniform(1e11, 1e12)

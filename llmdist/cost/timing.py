@@ -121,10 +121,20 @@ def compute_seconds(problem: PlanningProblem, block: Block, assignment: Assignme
 def demand_seconds(problem: PlanningProblem, block: Block, assignment: Assignment, step: Step) -> float:
     """Return the wait before a block: for an embedding's rows or the routed experts, known only when reached.
 
-    The embedding, which is first, also waits for the pass to begin: the problem's `pass_seconds`.
+    The embedding, which is first, also waits for the pass to begin: the problem's `pass_seconds`. A block that is
+    streamed to a CPU waits for its hand-over.
     """
     begin = problem.pass_seconds if block.kind == "embed" else 0.0
-    return begin + _rows_seconds(problem, block, assignment, step)
+    handed = _handover_seconds(problem, block, assignment, step)
+    return begin + handed + _rows_seconds(problem, block, assignment, step)
+
+
+def _handover_seconds(problem: PlanningProblem, block: Block, assignment: Assignment, step: Step) -> float:
+    """Return what bringing a streamed block takes from the CPU that computes it; 0 on other devices."""
+    device = next(d for d in problem.devices if d.name == assignment.exec_device)
+    if not assignment.copies or device.kind != "cpu" or block.kind == "embed" or assignment.on_demand:
+        return 0.0
+    return device.handover_seconds + copied_bytes(problem, block, assignment, step) * device.handover_seconds_per_byte
 
 
 def _rows_seconds(problem: PlanningProblem, block: Block, assignment: Assignment, step: Step) -> float:

@@ -14,6 +14,7 @@ from dataclasses import replace
 from datetime import date
 from itertools import pairwise
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 
@@ -59,10 +60,12 @@ def measure(
         say(f"{device.name}: memory and matmul", number / (len(probed) + 1))
         devices.append(_timed_device(device, matrix_bytes, share))
     say("disk: reading", len(executing) / (len(probed) + 1))
-    disk_rate, disk_latency, cached = _time_disk(place, file_bytes)
+    found = _time_disk(place, file_bytes)
+    effort = found.effort / torch.get_num_threads()
+    devices = [replace(d, handover_seconds_per_byte=effort) if d.kind == "cpu" else d for d in devices]
     disk = next(device for device in probed if device.kind == "disk")
-    devices.append(replace(disk, bandwidth=disk_rate, label=disk.label + (PAGE_CACHE if cached else "")))
-    links = [Link("disk", "cpu", disk_rate, disk_latency)]
+    devices.append(replace(disk, bandwidth=found.rate, label=disk.label + (PAGE_CACHE if found.cached else "")))
+    links = [Link("disk", "cpu", found.rate, found.latency)]
     for device in executing:
         if device.kind == "cuda":
             say(f"{device.name}: copies", (len(probed) - 0.5) / (len(probed) + 1))
@@ -130,8 +133,20 @@ def _block_overhead(target: torch.device, seconds: float) -> float:
     return _median_seconds(lambda: run(1), target, seconds) / 2  # attention and MLP
 
 
-def _time_disk(folder: Path, file_bytes: int) -> tuple[float, float, bool]:
-    """Return bytes/s and latency of the reads that stream weights, and whether they came from the page cache."""
+class _Disk(NamedTuple):
+    """`rate` in bytes/s and `latency` of the reads that stream weights, `cached` if they came from the page cache.
+
+    `effort`: seconds of one core per byte, in which the processor copied instead of computing.
+    """
+
+    rate: float
+    latency: float
+    cached: bool
+    effort: float
+
+
+def _time_disk(folder: Path, file_bytes: int) -> _Disk:
+    """Return what reading a file of random bytes in `folder` shows."""
     with _temporary_file(folder, file_bytes) as (path, size):
         dropped = _drop_from_page_cache(path)
         reader = Reader()
@@ -139,14 +154,15 @@ def _time_disk(folder: Path, file_bytes: int) -> tuple[float, float, bool]:
             slot = torch.empty(min(SLOT_BYTES, size), dtype=torch.uint8)
             reader.read([Part(path, 0, torch.uint8, slot[:ALIGNMENT])])  # opens the file
             slots = [Part(path, start, torch.uint8, slot[: size - start]) for start in range(0, size, len(slot))]
-            start = time.perf_counter()
+            start, used = time.perf_counter(), time.process_time()
             for request in [reader.submit([part]) for part in slots]:
                 request.wait()
             rate = size / max(time.perf_counter() - start, 1e-9)
+            used = time.process_time() - used
             latency = _request_latency(reader, path, slot, rate)
         finally:
             reader.close()
-        return rate, latency, not dropped
+        return _Disk(rate, latency, not dropped, used / size)
 
 
 def _request_latency(reader: Reader, path: Path, slot: torch.Tensor, rate: float) -> float:

@@ -23,6 +23,8 @@ class Device:
     `pinned_bytes`: how much of a CPU's memory may be pinned for copies to GPUs (0: no limit of its own).
     `bus_bandwidth`: bytes/s that all readers of a CPU's memory share (0: not known, not modelled).
     `pass_seconds`: fixed price of one pass on this CPU beside its blocks: asking the engine, choosing the token.
+    `handover_seconds` and `handover_seconds_per_byte`: what one block that is streamed to this CPU takes from its
+    computing, because the processor itself brings it.
     """
 
     name: str
@@ -36,6 +38,8 @@ class Device:
     pinned_bytes: int = 0
     bus_bandwidth: float = 0.0
     pass_seconds: float = 0.0
+    handover_seconds: float = 0.0
+    handover_seconds_per_byte: float = 0.0
 
     @property
     def machine(self) -> str:

@@ -19,6 +19,11 @@ def describe(profile: HardwareProfile) -> str:
     title = f"{profile.machine}, {profile.source} {profile.date}" + (f" ({profile.note})" if profile.note else "")
     prices = [(d.name, d.pass_seconds) for d in profile.devices if d.pass_seconds]
     passes = [f"{name}: {format_seconds(price)} fixed per token, beside its blocks" for name, price in prices]
+    passes += [
+        f"{d.name}: {format_seconds(d.handover_seconds)} fixed per block that is streamed to it"
+        for d in profile.devices
+        if d.handover_seconds
+    ]
     return "\n".join([title, *_aligned(devices), *(_aligned(links) if profile.links else []), *passes])
 
 

@@ -103,11 +103,11 @@ class Pricing:
         return prediction, found
 
     def _block_seconds(self, placement: Placement, seconds: Floats) -> tuple[float, ...]:
-        """Return the computing alone; the tables' entry of an embedding or expert holds its wait as well."""
+        """Return the computing alone; the tables' entry of an embedding or of what is copied holds its wait as well."""
         step = decode_step(self.problem)
         return tuple(
             compute_seconds(self.problem, block, choice, step)
-            if block.kind in ("embed", "experts") else float(table)
+            if block.kind == "embed" or choice.mode != "resident" else float(table)
             for block, choice, table in zip(self.problem.blocks, placement.assignments, seconds, strict=True)
         )  # fmt: skip
 
