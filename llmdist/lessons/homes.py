@@ -17,7 +17,7 @@ from ..units import parse_size
 from . import hiding
 from .verdict import Verdict
 
-__all__ = ["Measured", "case", "check_beats", "fill_in_order", "half_of", "measure"]
+__all__ = ["Measured", "case", "check_beats", "fill_in_order", "half_of", "measure", "sizes"]
 
 PROMPT = "One day Anna the ant walked to the"
 ASKED = 0.10  # share of the rule's time per token that the exercise asks for
@@ -69,7 +69,7 @@ class Measured:
 
 
 def measure(
-    session: Session, placements: Mapping[str, Placement], rounds: int = 3, tokens: int = 32
+    session: Session, placements: Mapping[str, Placement], rounds: int = 5, tokens: int = 24
 ) -> dict[str, Measured]:
     """Return what a token takes under every placement; the placement in force before is put back.
 
@@ -112,6 +112,16 @@ def case(
     """Return the problem of Part B, simulated: other programs hold the rest of the card and of the RAM."""
     made = hiding.problem(shape, machine)
     return made.with_caps({hiding.GPU: parse_size(vram), hiding.HOST: parse_size(ram)})
+
+
+def sizes(made: PlanningProblem) -> dict[str, tuple[int, int]]:
+    """Return, for one block of each kind with weights, its bytes and how many of them a token reads."""
+    kinds = {block.kind: block for block in made.blocks if block.parameters}
+    bytes_of = {kind: block.weight_bytes(made.precisions[0]) for kind, block in kinds.items()}
+    return {
+        kind: (size, round(size * kinds[kind].parameters_per_token / kinds[kind].parameters))
+        for kind, size in bytes_of.items()
+    }
 
 
 def check_beats(placement: Placement, made: PlanningProblem, by: float = ASKED) -> Verdict:
