@@ -118,13 +118,13 @@ def test_two_placements_are_measured_in_turn(session: llmdist.Session) -> None:
 
 
 def test_large_blocks_stream_in_fewer_copies(session: llmdist.Session) -> None:
-    """What Part A lets the reader find: the MLPs on disk and all else in RAM is predicted faster than the rule."""
+    """What Part A lets the reader find: MLPs and head on disk, the others in RAM, beats the rule."""
     plan = session.plan_result
     assert plan is not None
     rule = homes.fill_in_order(plan.problem)
     mine = show.moved(plan.problem, rule, {"all": "cpu", "mlp": "disk", "head": "disk"})
     assert not violations(plan.problem, mine) and mine.count("streamed") < rule.count("streamed")
-    assert evaluate(plan.problem, mine).tpot_seconds < 0.9 * evaluate(plan.problem, rule).tpot_seconds
+    assert evaluate(plan.problem, mine).tpot_seconds < evaluate(plan.problem, rule).tpot_seconds
 
 
 def test_pictures_are_svg_and_say_what_they_show(made: PlanningProblem, rule: Placement) -> None:

@@ -22,7 +22,8 @@ CELLS = [
         "llm.plan(context=128, seconds=0.5)\nplan = llm.plan(ram=homes.half_of(llm), context=128, seconds=0.5)\n"
         "rule = homes.fill_in_order(plan.problem)\nllm.apply(rule)\nshow.placement_picture(plan.problem, rule)"
     ],
-    "Read the picture so: a column is a block, a row is a home. Blue blocks are [resident](../docs/glossary.md#resident): "
+    "Read the picture so: a column is a block, in the order in which a token passes them; a row is a home, and the row `cpu` "
+    "is RAM with the processor beside it. Blue blocks are [resident](../docs/glossary.md#resident): "
     "they rest where they are computed. Orange blocks are [streamed](../docs/glossary.md#streamed): they rest on disk (the "
     "thin line) and are copied into RAM *for every token*, then their room is used again for the next one.\n\n"
     "**Predict before you run:** which share of a token's time is computing, and which is waiting for a copy?",
@@ -32,8 +33,10 @@ CELLS = [
     ],
     "This is the [timeline](../docs/glossary.md#timeline) of one token. The upper row of each pair computes, the lower row "
     "copies. Hatched is a **bubble**: the block stands ready, but its weights are still on their way. The blocks of the "
-    "rule's tail wait one after another.\n\nBelow the measured token is the one that the planner *predicts* from what it "
-    "measured of this machine. If other programs use the disk meanwhile, the two differ: then run the cell again.",
+    "rule's tail wait one after another. (Copies left of 0 ran ahead, behind the token before.)\n\nBelow the measured token "
+    "is the one that the planner *predicts* from what it measured of this machine. Its very first bubble is no copy: it "
+    "stands for the fixed price of starting a token. If other programs use the disk meanwhile, the two pictures differ: "
+    "then run the cell again.",
     "## Your move\n\nYou name blocks and say where they go: `cpu` is RAM, `disk` is the disk. Blocks are called as in "
     "`layers.3-7.mlp`, `attention`, `head` or `all`; moves are done in turn. The first exchange is made for you: one MLP "
     "goes down to the disk, and two small attention blocks come up in its place.",
@@ -55,7 +58,9 @@ CELLS = [
         "    print(f'{name:14} measured {1e3 * one.seconds:.2f} ms, predicted {1e3 * one.predicted_seconds:.2f} ms per token')\n"
         "show.timelines_picture({f'{name}, measured': one.timeline for name, one in found.items()}, 'One token, measured')"
     ],
-    "Why? A copy has two prices: a wait until its first byte arrives ([latency](../docs/glossary.md#link)), and then so many "
+    "The printed times hold a little more than the picture, which begins with the first block. Other work on the machine "
+    "disturbs: run it twice before you believe a small difference.\n\nAbout the same bytes, and one copy less. Why does that "
+    "count? A copy has two prices: a wait until its first byte arrives ([latency](../docs/glossary.md#link)), and then so many "
     "bytes per second. Here are both for this disk, as they were measured:",
     [
         "link = plan.problem.link('disk', 'cpu')\nfor kind, (size, _) in homes.sizes(plan.problem).items():\n"
@@ -69,27 +74,29 @@ CELLS = [
     "part of, in a computer with little free RAM. *Nothing here is measured: the machine is one from a catalog, and every "
     "number comes from the planner's cost model.* The rule fills the card, then RAM, and the rest stays on disk. Each block "
     "is computed where it rests; those on disk are streamed to the card.",
-    ["made = homes.case()\nrule = homes.fill_in_order(made)\nshow.placement_picture(made, rule, simulated=True)"],
+    ["made = homes.case()\nfilled = homes.fill_in_order(made)\nshow.placement_picture(made, filled, simulated=True)"],
     "**Predict before you run:** the card, the processor, the disk: who is busy longest in a token? Who waits for whom?",
     [
-        "show.timelines_picture({'fill in order': predicted_timeline(made, rule)}, 'One token under the rule, simulated')"
+        "show.timelines_picture({'fill in order': predicted_timeline(made, filled)}, 'One token under the rule, simulated')"
     ],
-    "The card computes its many blocks in no time. Then the processor works, and the card waits for it. And at the very end "
-    "everybody waits for the disk: its blocks stand side by side, and only two of them can be under way at once, because "
-    "there are two [slots](../docs/glossary.md#slot) to copy into.",
+    "(`cuda:0` is the card.) The card computes its many blocks in no time; then the processor works, and the card waits for "
+    "it. Now look at the lowest row. Two copies run ahead, hidden behind all this computing. Then it stops, although there "
+    "is time: both [slots](../docs/glossary.md#slot) that copies go to are full until one of their blocks has been computed, "
+    "and that is at the very end. The last two blocks on disk get no head start: everybody waits for them.",
     "## Bring it, or compute it there?\n\nThe card computes much faster than the processor. So should the blocks in RAM not "
     "be brought to the card (`cpu>gpu`: rests in RAM, computed on the GPU)?\n\n**Predict before you run:** does that make "
     "a token faster?",
     [
-        "brought = show.moved(made, rule, {'layers.24-37.mlp': 'cpu>gpu'})\n"
-        "for name, placement in (('computed where they rest', rule), ('brought to the card', brought)):\n"
+        "brought = show.moved(made, filled, {'layers.24-37.mlp': 'cpu>gpu'})\n"
+        "for name, placement in (('computed where they rest', filled), ('brought to the card', brought)):\n"
         "    print(f'{name:25} {1e3 * evaluate(made, placement).tpot_seconds:.0f} ms per token (simulated)')\n"
         "card, processor = made.devices[:2]\n"
         "print(f'the processor reads RAM at {processor.bandwidth / 1e9:.0f} GB/s, '\n"
         "      f'the way to the card carries {made.link(\"cpu\", card.name).bandwidth / 1e9:.1f} GB/s')"
     ],
     "For one token, a weight is used once. The processor has read it before the way to the card could have carried it. But "
-    "look again at the timeline: while the processor computes, that way is *empty*. One block can travel on it for nothing.",
+    "look again at the timeline: for a good part of the processor's work, that way is *empty*. A block could travel on it "
+    "for nothing.",
     "## Who needs the best seat?\n\nA place in fast memory is worth having for a block that reads much of itself for every "
     "token. Do all blocks?",
     [
@@ -101,21 +108,21 @@ CELLS = [
     "Targets: `gpu`, `cpu`, `disk>gpu`, `disk>cpu`, `cpu>gpu`. A block that comes up needs room, so another must go. Look at "
     "the bubbles first: *which of them could lie behind computing, if its block stood elsewhere?*",
     [
-        "my_moves = {'layers.30.attention': 'cpu>gpu'}\n\nmine = show.moved(made, rule, my_moves)\n"
-        "print(homes.check_beats(mine, made))"
+        "my_moves = {'layers.30.attention': 'cpu>gpu'}\n\nplaced = show.moved(made, filled, my_moves)\n"
+        "print(homes.check_beats(placed, made))"
     ],
     [
-        "pair = {'fill in order': predicted_timeline(made, rule), 'mine': predicted_timeline(made, mine)}\n"
+        "pair = {'fill in order': predicted_timeline(made, filled), 'mine': predicted_timeline(made, placed)}\n"
         "show.timelines_picture(pair, 'One token, simulated')"
     ],
-    ["show.placement_picture(made, mine, simulated=True)"],
+    ["show.placement_picture(made, placed, simulated=True)"],
     "**Harder.** Ten percent is one good exchange. Can you reach thirty?",
-    ["print(homes.check_beats(mine, made, by=0.3))"],
+    ["print(homes.check_beats(placed, made, by=0.3))"],
     "**And the planner?** It searches all homes of all blocks at once. Its time is shown here, not its placement; when you "
     "have given your best, print `best.placement.in_words()` and look for what you did not think of.",
     [
         "best = solve(made, stop=MaxIterations(20))\n"
-        "times = {'fill in order': evaluate(made, rule), 'mine': evaluate(made, mine), 'the planner': best.prediction}\n"
+        "times = {'fill in order': evaluate(made, filled), 'mine': evaluate(made, placed), 'the planner': best.prediction}\n"
         "for name, prediction in times.items():\n"
         "    print(f'{name:14} {1e3 * prediction.tpot_seconds:.0f} ms per token (simulated)')"
     ],

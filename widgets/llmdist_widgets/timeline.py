@@ -38,12 +38,13 @@ def timelines_svg(timelines: Mapping[str, Timeline], title: str) -> str:
     low = min(0.0, *(1e3 * s.start_seconds for s in spans))
     high = max(1e3 * s.end_seconds for s in spans)
     scale = (RIGHT - LEFT) / max(1e-9, high - low)
+    indent = max(76.0, *(8.2 * len(words) for words, _ in both))
     y = float(TOP)
     for words, one in both:
         y += GAP
         canvas.text(LEFT, y - 7, words, "ink b")
         facts = f"{1e3 * one.seconds:.3g} ms, {1e3 * one.waiting_seconds():.3g} ms of it waiting for weights"
-        canvas.text(LEFT + max(76.0, 8.0 * len(words)), y - 7, facts, "soft")
+        canvas.text(LEFT + indent, y - 7, facts, "soft")
         y = _lanes(canvas, one, y, low, scale)
     for tick in nice_ticks(low, high, 7):
         if low <= tick <= high:
