@@ -13,6 +13,7 @@ from llmdist.errors import PlanError
 from llmdist.lessons import homes
 from llmdist.planner import MaxIterations, Placement, PlanningProblem, evaluate, solve, violations
 from llmdist_widgets import homes as show
+from llmdist_widgets.editor import PlacementEditor
 
 APART = {"layers.39.mlp": "cpu", "layers.30.mlp": "disk>gpu"}  # one of the streamed blocks, further from the others
 
@@ -101,6 +102,30 @@ def test_moves_are_read_as_the_editor_reads_them(made: PlanningProblem, rule: Pl
     ):
         with pytest.raises(PlanError, match=words):
             show.moved(made, rule, wrong)
+
+
+def test_the_notebook_and_the_editor_move_alike(session: llmdist.Session) -> None:
+    """The exchange that the notebook starts with, by the editor's hand and by `moved`, is one placement, and fits."""
+    plan = session.plan_result
+    assert plan is not None
+    moves = {"layers.1.mlp": "disk", "layers.3-4.attention": "cpu"}
+    rule = homes.fill_in_order(plan.problem)
+    session.apply(rule)
+    editor = PlacementEditor(session)
+    for blocks, target in moves.items():
+        editor.move(blocks, target)
+    editor.apply()
+    in_force = session.plan_result
+    assert in_force is not None and in_force.placement == show.moved(plan.problem, rule, moves)
+    assert in_force.placement.count("streamed") == rule.count("streamed") - 1
+    session.apply(plan.placement)
+
+
+def test_without_the_disk_there_is_still_something_to_win() -> None:
+    """The lesson's last question: with much RAM the rule needs no disk, and the planner still beats it by the mark."""
+    roomy = homes.case(ram="64GiB")
+    assert not any(choice.home_device == "disk" for choice in homes.fill_in_order(roomy).assignments)
+    assert homes.check_beats(solve(roomy, stop=MaxIterations(20)).placement, roomy)
 
 
 def test_two_placements_are_measured_in_turn(session: llmdist.Session) -> None:

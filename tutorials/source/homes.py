@@ -70,8 +70,8 @@ CELLS = [
     "**Try it.** Go back to `moves` and make a token faster still. How many copies does your placement need, and how many "
     "the rule's? Change `moves`, predict, run, compare. (When you are done, leave Part A.)",
     ["%llm_unload"],
-    "# Part B: three homes, simulated\n\nNow a model of thirteen billion weights, on a card that other programs have taken "
-    "part of, in a computer with little free RAM. *Nothing here is measured: the machine is one from a catalog, and every "
+    "# Part B: three homes, simulated\n\nNow a model of thirteen billion weights (llama-2-13b) on an RTX 4090. Other "
+    "programs have taken a part of the card and most of the RAM. *Nothing here is measured: the machine is one from a catalog, and every "
     "number comes from the planner's cost model.* The rule fills the card, then RAM, and the rest stays on disk. Each block "
     "is computed where it rests; those on disk are streamed to the card.",
     ["made = homes.case()\nfilled = homes.fill_in_order(made)\nshow.placement_picture(made, filled, simulated=True)"],
