@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from llmdist.cost.timeline import Timeline
 
 from .svg import WIDTH, Canvas, nice_ticks
 from .theme import COMPUTE, COPY
 
-__all__ = ["timeline_svg"]
+__all__ = ["timeline_svg", "timelines_svg"]
 
 LEFT, RIGHT = 150, WIDTH - 20
 HIGH, GAP, TOP = 24, 26, 56
@@ -15,7 +17,12 @@ HIGH, GAP, TOP = 24, 26, 56
 
 def timeline_svg(measured: Timeline, predicted: Timeline | None = None, title: str = "One token") -> str:
     """Return the spans of one token over milliseconds; a hatch marks a block that waited for its weights."""
-    both = [(words, one) for words, one in (("measured", measured), ("predicted", predicted)) if one and one.spans]
+    return timelines_svg({"measured": measured} | ({"predicted": predicted} if predicted else {}), title)
+
+
+def timelines_svg(timelines: Mapping[str, Timeline], title: str) -> str:
+    """Return named timelines one below the other over the same milliseconds."""
+    both = [(words, one) for words, one in timelines.items() if one.spans]
     height = TOP + sum(GAP + HIGH * len(one.lanes) for _, one in both) + 46
     canvas = Canvas(height, title)
     canvas.text(16, 24, title, "ink b")
@@ -31,12 +38,13 @@ def timeline_svg(measured: Timeline, predicted: Timeline | None = None, title: s
     low = min(0.0, *(1e3 * s.start_seconds for s in spans))
     high = max(1e3 * s.end_seconds for s in spans)
     scale = (RIGHT - LEFT) / max(1e-9, high - low)
+    indent = max(76.0, *(8.2 * len(words) for words, _ in both))
     y = float(TOP)
     for words, one in both:
         y += GAP
         canvas.text(LEFT, y - 7, words, "ink b")
         facts = f"{1e3 * one.seconds:.3g} ms, {1e3 * one.waiting_seconds():.3g} ms of it waiting for weights"
-        canvas.text(LEFT + 76, y - 7, facts, "soft")
+        canvas.text(LEFT + indent, y - 7, facts, "soft")
         y = _lanes(canvas, one, y, low, scale)
     for tick in nice_ticks(low, high, 7):
         if low <= tick <= high:
