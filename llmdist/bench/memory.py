@@ -27,7 +27,7 @@ __all__ = ["main"]
 _SHORT, _PROMPT = "Anna", "Anna the ant walked to the river. " * 90
 _ROUNDS = 20
 #: Bytes of a precision against bf16, roughly, and caps as a share of that: most streamed, some, none.
-_SIZES, _SHARES = {"bf16": 1.0, "int8": 0.6, "int4": 0.4}, (0.5, 0.7, 1.5)
+_SIZES, _SHARES = {"bf16": 1.0, "int8": 0.7, "int4": 0.5}, (0.5, 0.7, 1.5)
 
 
 def _peaks(folder: Path, size: int) -> list[Row]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from ..kernels.linear import CHUNK_ELEMENTS
 from ..model.blocks import Block
 from ..model.reader import DEPTH, PIECE_BYTES
 
@@ -33,9 +34,10 @@ def piece_bytes(largest_block: int) -> int:
 
 
 def workspace_bytes(
-    blocks: Sequence[Block], hidden_size: int, vocab_size: int, context: int, batch: int, precision: str
-) -> int:
-    """Return the bytes of workspace on an exec device, float32 at worst."""
+    blocks: Sequence[Block], hidden_size: int, vocab_size: int, context: int, batch: int, precision: str,
+    quantised: bool = False,
+) -> int:  # fmt: skip
+    """Return the bytes of workspace on an exec device, float32 at worst; more if weights may be `quantised`."""
     tokens = min(CHUNK_TOKENS, context * batch)
     waiting = min(pass_tokens(hidden_size), context * batch)
     widest = max((b.parameters // hidden_size for b in blocks if b.kind == "mlp"), default=0)
@@ -46,4 +48,5 @@ def workspace_bytes(
         + 4 * min(CHUNK_TOKENS, context) * context  # the causal mask
         + 8 * vocab_size * max(batch, 1 + DRAFT_TOKENS)  # logits twice
         + DEPTH * piece_bytes(largest)  # pieces on their way from the disk
+        + 6 * min(CHUNK_ELEMENTS, largest // 2) * quantised  # unpacked for many tokens, and the library's own order
     )

@@ -14,12 +14,13 @@ from .cpu import Weight, product, unpack_quickly
 from .packing import PANEL, PackedMatrix
 from .tune import FEW_TOKENS, choices
 
-__all__ = ["linear", "linear_reference"]
+__all__ = ["CHUNK_ELEMENTS", "UNPACKED_TOKENS", "linear", "linear_reference"]
 
 _NAMES = {torch.float32: "fp32", torch.bfloat16: "bf16", torch.float16: "fp16"}
 #: Up to so many tokens a quantised matrix is multiplied as it lies; beyond, what `tune` found faster decides.
 UNPACKED_TOKENS = 32
-_CHUNK_ELEMENTS = 4 << 20  # dequantised at a time: bounds the workspace to 8 MiB in bf16
+#: Weights that are dequantised at a time: 8 MiB in bf16.
+CHUNK_ELEMENTS = 4 << 20
 
 
 def linear(x: Tensor, weight: Weight, bias: Tensor | None = None) -> Tensor:
@@ -43,7 +44,7 @@ def linear(x: Tensor, weight: Weight, bias: Tensor | None = None) -> Tensor:
 
 def linear_reference(x: Tensor, weight: PackedMatrix, bias: Tensor | None = None) -> Tensor:
     """Return the same by torch alone, dequantising a bounded piece at a time."""
-    step = max(PANEL, _CHUNK_ELEMENTS // weight.columns // PANEL * PANEL)
+    step = max(PANEL, CHUNK_ELEMENTS // weight.columns // PANEL * PANEL)
     parts = [
         functional.linear(x, unpack_quickly(weight.rows_between(first, min(weight.rows, first + step)), x.dtype))
         for first in range(0, weight.rows, step)

@@ -64,7 +64,8 @@ def build_problem(
         caps=caps,
         precisions=chosen,
         workspace_bytes=workspace_bytes(
-            profile.blocks, profile.hidden_size, profile.vocab_size, tokens, batch, plain
+            profile.blocks, profile.hidden_size, profile.vocab_size, tokens, batch, plain,
+            quantised=any(name not in PLAIN_PRECISIONS for name in chosen),
         ),
         objective=objective,
         locks=dict(locks or {}),

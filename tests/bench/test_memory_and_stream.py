@@ -20,6 +20,7 @@ TINY = SyntheticShape(512, 1408, 10, 8, 2, 512)
 def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
     """Add a shape of a few megabytes."""
     monkeypatch.setitem(SHAPES, "tiny", TINY)
+    monkeypatch.setattr(stream, "_REST_SECONDS", 0.0)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="peers and llmdist share a limit through Linux control groups")
