@@ -51,7 +51,7 @@ lab: setup
 
 tutorials: setup
 	$(PY) tutorials/source/notebook.py
-	$(BIN)/jupyter nbconvert --to notebook --execute --inplace --ExecutePreprocessor.coalesce_streams=True tutorials/*.ipynb
+	$(BIN)/jupyter nbconvert --to notebook --execute --inplace tutorials/*.ipynb
 
 bench: setup
 	$(PY) -m llmdist.bench $(BENCH)

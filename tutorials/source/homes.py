@@ -60,11 +60,12 @@ CELLS = [
     ],
     "The printed times hold a little more than the picture, which begins with the first block. Other work on the machine "
     "disturbs: run it twice before you believe a small difference.\n\nAbout the same bytes, and one copy less. Why does that "
-    "count? A copy has two prices: a wait until its first byte arrives ([latency](../docs/glossary.md#link)), and then so many "
-    "bytes per second. Here are both for this disk, as they were measured:",
+    "count? A copy has two prices: a fixed one, for asking, waiting for the first byte ([latency](../docs/glossary.md#link)) "
+    "and handing the block over to the computing, and then so many bytes per second. Here are both, as they were measured:",
     [
-        "link = plan.problem.link('disk', 'cpu')\nfor kind, (size, _) in homes.sizes(plan.problem).items():\n"
-        "    print(f'{kind:10}{format_bytes(size):>10}: {1e3 * link.latency_seconds:.2f} ms until the first byte, '\n"
+        "link, cpu = plan.problem.link('disk', 'cpu'), llm.hardware.device('cpu')\n"
+        "fixed = link.latency_seconds + cpu.handover_seconds\nfor kind, (size, _) in homes.sizes(plan.problem).items():\n"
+        "    print(f'{kind:10}{format_bytes(size):>10}: {1e3 * fixed:.2f} ms fixed, '\n"
         "          f'then {1e3 * size / link.bandwidth:.2f} ms')"
     ],
     "**Try it.** Go back to `moves` and make a token faster still. How many copies does your placement need, and how many "
