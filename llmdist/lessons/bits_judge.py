@@ -90,14 +90,23 @@ class Judge:
     def _scored(self, choice: Choice) -> Score:
         logits = self._logits(choice)
         shares = functional.log_softmax(logits, -1)
-        if self._reference is None:
-            self._reference = shares if not choice else functional.log_softmax(self._logits({}), -1)
         truth = torch.tensor([token for tale in self.tokens for token in tale[1:]])
-        divergence = functional.kl_div(shares, self._reference, log_target=True, reduction="batchmean")
+        divergence = functional.kl_div(shares, self.reference, log_target=True, reduction="batchmean")
         hits = (logits.argmax(-1) == truth).split([len(tale) - 1 for tale in self.tokens])
         right = [bool(hit[a:b].all()) for hit, spans in zip(hits, self.answers, strict=True) for a, b in spans]
         loss = float(functional.nll_loss(shares, truth))
         return Score(self.nbytes(choice), loss, max(0.0, 1e3 * float(divergence)), sum(right) / len(right))
+
+    @property
+    def reference(self) -> Tensor:
+        """Return the log probabilities of bf16, (predictions, vocab_size)."""
+        if self._reference is None:
+            self._reference = functional.log_softmax(self._logits({}), -1)
+        return self._reference
+
+    def of(self, checkpoint: Checkpoint) -> Judge:
+        """Return a judge of another copy of the model, against the reference of this one."""
+        return Judge(checkpoint, self.tokens, self.answers, self.reference)
 
     def _logits(self, choice: Choice) -> Tensor:
         """Return what predicts each token after the first of every tale, float64."""

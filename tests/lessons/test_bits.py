@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from xml.etree import ElementTree
+
 import pytest
 import torch
 
 from llmdist.errors import PlanError
 from llmdist.kernels.packing import GROUPS, pack, packed_bytes
-from llmdist.lessons import bits
+from llmdist.lessons import bits, bits_made
 from llmdist.lessons.bits_judge import Judge
+from llmdist_widgets import bits as show
 
 BUDGET = 1_720_000
 
@@ -81,12 +84,12 @@ def test_a_wrong_name_is_a_sentence(judge: Judge) -> None:
 
 
 def test_rounding_by_hand_is_what_packing_does(judge: Judge) -> None:
-    """Scale, code and weight back of the notebook agree with the packed bytes but for the scale's fp16."""
-    matrix = judge.weights("head", "lm_head")
+    """Scale, code and weight back of the notebook are those of the packed bytes."""
+    matrix = judge.weights("layers.7.mlp", "down")
     group = matrix[0, :32]
     scale = group[group.abs().argmax()] / -8
     by_hand = scale * (group / scale).round().clamp(-8, 7)
-    assert torch.allclose(by_hand, pack(matrix, "int4").dequantise()[0, :32], atol=1e-3)
+    assert torch.equal(by_hand, pack(matrix, "int4").dequantise()[0, :32])
     assert float((by_hand - group).abs().max()) <= abs(float(scale)) * 1.001
 
 
@@ -98,3 +101,30 @@ def test_larger_groups_take_fewer_bits_and_err_more(judge: Judge) -> None:
     bits_each = [8 * packed_bytes("int4", 8, 4096, group) / (8 * 4096) for group in GROUPS]
     assert bits_each == [4.5, 4.25, 4.125]
     assert 7 * float((pack(matrix, "int8").dequantise() - matrix).norm() / matrix.norm()) < errors[0]
+
+
+def test_four_made_bits_are_the_packed_ones_and_one_is_a_cliff(judge: Judge) -> None:
+    """Rounding to 4 bits equals unpacked int4; fewer bits cost ever more, answers stay down to 2 bits and go at 1."""
+    matrix = judge.weights("layers.7.mlp", "down")
+    assert torch.equal(bits_made.rounded(matrix, 4), pack(matrix, "int4").dequantise())
+    four, three, two, one = (bits_made.made_score(judge, bits) for bits in (4, 3, 2, 1))
+    packed = judge.score(judge.everything("int4"))
+    assert four.divergence == pytest.approx(packed.divergence, rel=0.1)
+    assert four.nbytes == pytest.approx(packed.nbytes, rel=0.03)
+    assert one.divergence > 50 * two.divergence > 100 * three.divergence > 200 * four.divergence
+    assert one.nbytes < two.nbytes < three.nbytes < four.nbytes
+    assert two.exact > 0.9 and one.exact < 0.1
+
+
+def test_pictures_are_svg_and_say_what_they_show(judge: Judge) -> None:
+    """Each parses, and its words hold the numbers that matter; no divergence has a place too."""
+    full, quarter = judge.score({}), judge.score(judge.everything("int4"))
+    pictures = {
+        "2 of 16 levels": show.rounding_picture([0.8, 0.11], -0.1, [-8, -1]),
+        "head 0.5000": show.sensitivity_picture({"head": 0.5, "layers.0.mlp": 0.0}),
+        f"int4: {quarter.nbytes / 1e6:.2f} MB": show.quality_picture({"bf16": full, "int4": quarter}, BUDGET),
+    }
+    for words, picture in pictures.items():
+        ElementTree.fromstring(picture.svg)
+        assert words in picture.words
+    ElementTree.fromstring(show.quality_picture({"bf16": full}).svg)
