@@ -15,7 +15,7 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
 __all__ = ["TUTORIALS", "write"]
 
-TUTORIALS = ("first_plan", "one_token", "counting_bytes", "machine", "homes", "hiding", "ants", "serving")
+TUTORIALS = ("first_plan", "one_token", "counting_bytes", "machine", "homes", "hiding", "bits", "ants", "serving")
 
 
 def write(name: str, cells: Sequence[str | list[str]]) -> None:

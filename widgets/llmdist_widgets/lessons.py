@@ -19,7 +19,9 @@ from .planning import LEFT, RIGHT, SPAN, block_axis
 from .svg import Canvas, image, line_path, nice_ticks
 from .theme import HTML_STYLE, RESIDENT, STREAMED
 
-__all__ = ["Picture", "bytes_picture", "ladder_picture", "probabilities_picture", "race_picture", "roofline_picture"]
+__all__ = [
+    "Picture", "bars", "bytes_picture", "ladder_picture", "probabilities_picture", "race_picture", "roofline_picture",
+]  # fmt: skip
 
 _COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00")
 
@@ -35,7 +37,7 @@ class Picture:
         return {"text/html": html, "text/plain": self.words}
 
 
-def _bars(title: str, rows: Sequence[tuple[str, float, str]], colour: str = RESIDENT) -> Canvas:
+def bars(title: str, rows: Sequence[tuple[str, float, str]], colour: str = RESIDENT) -> Canvas:
     """Return horizontal bars: (label, share of the widest in 0..1, words behind the bar)."""
     canvas = Canvas(52 + 26 * len(rows), title)
     canvas.text(16, 24, title, "ink b")
@@ -52,7 +54,7 @@ def probabilities_picture(candidates: Sequence[Candidate], title: str = "Probabi
     """Return one bar per candidate, as long as its probability."""
     most = max(c.probability for c in candidates)
     rows = [(repr(c.text), c.probability / most, f"{c.probability:.1%}") for c in candidates]
-    return Picture(_bars(title, rows).render(), "; ".join(f"{label} {words}" for label, _, words in rows))
+    return Picture(bars(title, rows).render(), "; ".join(f"{label} {words}" for label, _, words in rows))
 
 
 def ladder_picture(hardware: HardwareProfile) -> Picture:
@@ -62,7 +64,7 @@ def ladder_picture(hardware: HardwareProfile) -> Picture:
     high = math.log10(max(rate for _, rate in rungs))
     rows = [(what, (math.log10(rate) - low) / (high - low), format_rate(rate)) for what, rate in rungs]
     title = f"Bandwidths of {hardware.machine}, {hardware.source} (each bar logarithmic)"
-    return Picture(_bars(title, rows, STREAMED).render(), "; ".join(f"{what} {words}" for what, _, words in rows))
+    return Picture(bars(title, rows, STREAMED).render(), "; ".join(f"{what} {words}" for what, _, words in rows))
 
 
 def bytes_picture(model: ModelProfile, precision: str, tokens: int) -> Picture:
