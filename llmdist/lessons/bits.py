@@ -22,14 +22,13 @@ def sensitivity(made: Judge, precision: str = "int4") -> dict[str, float]:
 def greedy(made: Judge, budget: int) -> dict[str, str]:
     """Start with int4 everywhere; buy, while bytes are left, the step that takes most divergence away per byte."""
     alone = {precision: sensitivity(made, precision) for precision in PRECISIONS}
-    size = {b.name: {p: b.weight_bytes(p) for p in PRECISIONS} for b in made.checkpoint.profile.blocks}
     chosen = made.everything("int4")
     while True:
         room = budget - made.nbytes(chosen)
         steps = []
         for name, now in chosen.items():
             for wider in PRECISIONS[PRECISIONS.index(now) + 1 :]:
-                cost = size[name][wider] - size[name][now]
+                cost = made.block_bytes(name, wider) - made.block_bytes(name, now)
                 if cost <= room:
                     steps.append(((alone[now][name] - alone[wider][name]) / cost, name, wider))
         if not steps:

@@ -63,9 +63,12 @@ class Judge:
 
     def nbytes(self, choice: Choice) -> int:
         """Return the bytes of all weights."""
-        owners = (block for block in self.checkpoint.profile.blocks if block.parameters)
-        precisions = self._complete(choice)
-        return sum(block.weight_bytes(precision) for block, precision in zip(owners, precisions, strict=True))
+        return sum(map(self.block_bytes, self.blocks, self._complete(choice)))
+
+    def block_bytes(self, name: str, precision: str) -> int:
+        """Return the bytes of one block, scales included."""
+        (block,) = (block for block in self.checkpoint.profile.blocks if block.name == name)
+        return block.weight_bytes(precision)
 
     def everything(self, precision: str) -> dict[str, str]:
         """Return the choice of one precision for every block."""

@@ -2,17 +2,19 @@
 
 NAME = "lesson6_fewer_bits.ipynb"
 CELLS = [
-    "# 6 · Fewer bits\n\nA model that is too large can be made smaller: store each weight in fewer bits. The weights are "
-    "rounded for it, so the model changes. How much, and *where*?\n\n*About 30 minutes. Everything is **measured** with the "
+    "# 6 · Fewer bits\n\nThe weights of the demo model come in bf16: 16 bits each. A model that is too large can be made "
+    "smaller: store each weight in 8 bits (int8) or 4 (int4). This is its [precision](../docs/glossary.md#precision). The weights are rounded for it, so the model changes. "
+    "How much, and *where*?\n\n*About 30 minutes. Everything is **measured** with the "
     "demo model and llmdist's own int8 and int4. Only 3 bits and fewer are **made**: rounded the same way, but "
     "llmdist does not store them.*",
     [
         "import torch\n\nfrom llmdist.kernels.packing import GROUPS, pack, packed_bytes\nfrom llmdist.lessons import bits, bits_made\n"
         "from llmdist_widgets import bits as show\n\njudge = bits.judge()  # reads tales that the model has never seen"
     ],
-    "## One group of weights\n\nTake 32 neighbouring weights of one row: a **[group](../docs/glossary.md#group)**. int4 has 16 "
+    "## One group of weights\n\nThe weights of a block are a few matrices. We look at one of them, from the last MLP. Take 32 neighbouring weights of one row: a **[group](../docs/glossary.md#group)**. int4 has 16 "
     "whole numbers, the **codes** -8 to 7. The group shares one **[scale](../docs/glossary.md#scale)**, and a weight is "
-    "stored as the code with `code * scale` nearest to it. The scale is chosen so that the weight of largest size becomes -8.",
+    "stored as the code with `code * scale` nearest to it. The scale is chosen so that the weight of largest size, positive or negative, becomes -8. (So a scale may be negative, and "
+    "the codes then run downwards.)",
     [
         "matrix = judge.weights('layers.7.mlp', 'down')\n\n"
         "def rounded(group):\n    scale = float(group[group.abs().argmax()]) / -8\n"
@@ -63,25 +65,26 @@ CELLS = [
     ],
     "None is lost. Rounding errors go up and down, and in a sum over a whole row they largely cancel. The loss hardly moves "
     "either; it may even fall, by luck: some tokens get likelier, some less likely, and a mean does not show it. "
-    "The divergence counts every change, so it is the fine scale that we need. int4 stands out by a factor "
-    "of a hundred over int8.\n\n"
+    "The divergence counts every change, so it is the fine scale that we need. int4 is about a hundred "
+    "times as far from bf16 as int8 is.\n\n"
     "**Where is the cliff?** We go on rounding, to bits that llmdist does not store (**made**, see the top).",
     [
-        "made = {f'{n} bits': bits_made.made_score(judge, n) for n in (3, 2, 1)}\n"
+        "made = {f'{n} bit': bits_made.made_score(judge, n) for n in (3, 2, 1)}\n"
         "for name, score in made.items():\n    line(name, score)"
     ],
-    "This small model forgives a great deal: it has far more weights than its simple tales need. Large models are less patient. "
-    "So do not carry these numbers over to them. Carry over the *method*.\n\n"
+    "Down to 2 bits all answers stay. With 1 bit a weight is 0 or as large as the largest of its group, and the model is worse than one that finds all tokens alike."
+    " It forgives a great deal, probably because it has more "
+    "weights than its simple tales need. Large models are often less patient (their outliers are larger). So do not carry these numbers over to them. Carry over the *method*.\n\n"
     "## Which block does the damage?\n\nThe model has 17 [blocks](../docs/glossary.md#block) with weights (the embedding reads its rows from "
     "the file). Round *one* block to int4 and leave all others in bf16: its **[sensitivity](../docs/glossary.md#sensitivity)**."
     "\n\n**Predict before you run:** are all blocks alike? Which is the worst?",
     ["alone = bits.sensitivity(judge, 'int4')\nshow.sensitivity_picture(alone)"],
     "Two blocks do nearly everything. One reason: after the head nothing comes that could repair an error, and each of its "
-    "rows *is* a word. An early block's error passes many others, and here they take no notice of it.\n\nDo damages add up?",
+    "rows belongs to one token. An early block's error passes many others, and in this model it hardly arrives.\n\nDo damages add up?",
     [
         "print(f'sum of all bars {sum(alone.values()):.4f}, int4 everywhere {scores[\"int4\"].divergence:.4f}')"
     ],
-    "Nearly. So you can plan with the bars: no need to try all $3^{17}$ choices.\n\n"
+    "Nearly. So you can plan with the bars: no need to try every combination of 17 blocks.\n\n"
     "## Quality against bytes\n\nNow choose by block. Start with int4 everywhere and give a block more:",
     [
         "mine = {\n    'my head int8': judge.everything('int4') | {'head': 'int8'},\n"
@@ -94,7 +97,11 @@ CELLS = [
     "## Exercise: the best score for the bytes\n\nYou have 1.72 MB. What is the smallest divergence? `my_choice` is a dict "
     "from block to `'int4'`, `'int8'` or `'bf16'`; a block that you do not name is bf16.\n\n"
     "The check compares with a simple rule: start with int4 everywhere; again and again buy the step that takes away the most divergence *per byte*, "
-    "as long as one fits. You may be 0.001 nats per 1000 tokens behind it.",
+    "as long as one fits. You may be 0.001 nats per 1000 tokens behind it. Bytes differ by kind of block:",
+    [
+        "for name in ('layers.0.attention', 'layers.0.mlp', 'head'):\n"
+        "    print(f'{name:18}', {p: judge.block_bytes(name, p) for p in ('int4', 'int8', 'bf16')})"
+    ],
     [
         "BUDGET = 1_720_000\nmy_choice = judge.everything('int4')      # | {block: precision, ...}\n\n"
         "print(f'{judge.nbytes(my_choice)} of {BUDGET} bytes')\nprint(bits.check_choice(my_choice, judge, BUDGET))"

@@ -49,7 +49,7 @@ def rounding_picture(weights: Sequence[float], scale: float, codes: Sequence[int
 def sensitivity_picture(alone: Mapping[str, float], precision: str = "int4") -> Picture:
     """Return one bar per block: the divergence when only this block is `precision`."""
     most = max(alone.values()) or 1.0
-    rows = [(name, value / most, f"{value:.4f}") for name, value in alone.items()]
+    rows = [(name, value / most, f"{value:.4f}" if value >= 5e-5 else "under 0.0001") for name, value in alone.items()]
     title = f"Divergence when only this block is {precision}, in nats per 1000 tokens (measured)"
     return Picture(bars(title, rows).render(), "; ".join(f"{label} {words}" for label, _, words in rows))
 
@@ -79,13 +79,26 @@ def quality_picture(scores: Mapping[str, Score], budget: int | None = None) -> P
         canvas.text(x_of(1e6 * tick), 355, f"{tick:g}", "soft", "middle")
     canvas.text((LEFT + RIGHT) / 2, 380, "megabytes of weights", "soft", "middle")
     if budget:
-        canvas.line(x_of(budget), 50, x_of(budget), y_of(0), "bound", 'stroke-width="2" stroke-dasharray="5 4"')
-        canvas.text(x_of(budget) + 6, 56, "budget", "boundt")
+        canvas.line(x_of(budget), 40, x_of(budget), y_of(0), "bound", 'stroke-width="2" stroke-dasharray="5 4"')
+        canvas.text(x_of(budget) + 6, 48, "budget", "boundt")
+    taken: list[tuple[float, float, float]] = []
     for name, score in scores.items():
         x, y = x_of(score.nbytes), y_of(score.divergence)
         colour = STREAMED if name.startswith("my") else RESIDENT
         canvas.add(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="6" fill="{colour}"/>')
         side = "end" if x > RIGHT - 160 else "start"
-        canvas.text(x + (-11 if side == "end" else 11), y - 6, name, "ink", side)
+        wide = 7.5 * len(name)
+        left = x - 11 - wide if side == "end" else x + 11
+        at = _free_height(taken, left, left + wide, y + 4)
+        taken.append((left, left + wide, at))
+        canvas.text(x + (-11 if side == "end" else 11), at, name, "ink", side)
     words = (f"{name}: {s.nbytes / 1e6:.2f} MB, {s.divergence:.4f}" for name, s in scores.items())
     return Picture(canvas.render(), "; ".join(words))
+
+
+def _free_height(taken: Sequence[tuple[float, float, float]], left: float, right: float, y: float) -> float:
+    """Return a height near `y` at which left..right meets none of the words (left, right, height) in `taken`."""
+    for shift in (0, 16, -16, 32, -32):
+        if not any(abs(y + shift - at) < 15 and begin < right and left < end for begin, end, at in taken):
+            return y + shift
+    return y
