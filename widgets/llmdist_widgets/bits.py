@@ -27,7 +27,7 @@ def rounding_picture(weights: Sequence[float], scale: float, codes: Sequence[int
     title = f"A group of {len(weights)} weights in int4: {said}"
     canvas.text(16, 24, title, "ink b")
     canvas.legend(LEFT, 48, [(RESIDENT, "the weight"), (STREAMED, "the level it is stored as")])
-    levels = [code * scale for code in range(-8, 8)]
+    levels = [code * scale + 0.0 for code in range(-8, 8)]  # + 0.0: no -0
     low, high = min(*levels, *weights), max(*levels, *weights)
 
     def y_of(value: float) -> float:
@@ -86,10 +86,10 @@ def quality_picture(scores: Mapping[str, Score], budget: int | None = None) -> P
         x, y = x_of(score.nbytes), y_of(score.divergence)
         colour = STREAMED if name.startswith("my") else RESIDENT
         canvas.add(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="6" fill="{colour}"/>')
-        side = "end" if x > RIGHT - 160 else "start"
+        side = "end" if x > RIGHT - 160 or score.nbytes <= (budget or 0) else "start"
         wide = 7.5 * len(name)
         left = x - 11 - wide if side == "end" else x + 11
-        at = _free_height(taken, left, left + wide, y + 4)
+        at = _free_height(taken, left, left + wide, y - 4)
         taken.append((left, left + wide, at))
         canvas.text(x + (-11 if side == "end" else 11), at, name, "ink", side)
     words = (f"{name}: {s.nbytes / 1e6:.2f} MB, {s.divergence:.4f}" for name, s in scores.items())
