@@ -325,7 +325,7 @@ class Generating(ABC):
             return
         problem = plan.problem.with_caps({"cpu": max(1, planned - missing)})
         try:
-            smaller = solve(problem, seed=plan.seed, stop=MaxSeconds(1.0))
+            smaller = solve(problem, seed=plan.seed, stop=MaxSeconds(1.0), start=plan)
         except InfeasibleError:
             return
         self.plan_result, self._pending = smaller, (smaller, plan)

@@ -198,7 +198,7 @@ class Session(Generating):
         placement = None
         if memory:
             with suppress(InfeasibleError):
-                plan = solve(_shrunk(plan), seed=plan.seed, stop=MaxSeconds(1.0))
+                plan = solve(_shrunk(plan), seed=plan.seed, stop=MaxSeconds(1.0), start=plan)
                 self.plan_result, placement = plan, plan.placement
                 sentence += ", with three quarters of the memory"
         self.messages.append(sentence + ".")

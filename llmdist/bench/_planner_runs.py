@@ -24,6 +24,9 @@ METHODS = ("colony", *RIVALS)
 #: The colony with one enhancement left out, for the ablation.
 VARIANTS: dict[str, tuple[tuple[str, Any], ...]] = {
     "no macro ants": (("macro_every", 0),),
+    "no macro tree": (("tree", False),),
+    "no turns": (("turns", False),),
+    "no ants from scratch": (("scratch_ants", 0),),
     "no visibility": (("theta", 1e9),),
     "no focused ants": (("focused_share", 0.0),),
     "no arrangement by ants": (("arrange_every", 10**9),),

@@ -19,6 +19,7 @@ from typing import Any
 
 from ..errors import PlanError
 from ..planner.rivals import RIVALS
+from ._planner_checks import large, small
 from ._planner_runs import METHODS, VARIANTS, Run, Task, run_all
 from ._planner_suite import SUITE
 from .rows import conditions
@@ -36,6 +37,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--problems", default="*", help="patterns of problem names, separated by commas")
     parser.add_argument("--methods", default=",".join(METHODS), help=f"some of {', '.join(METHODS)}")
     parser.add_argument("--ablation", action="store_true", help="run the colony without each of its parts instead")
+    parser.add_argument("--checks", type=int, metavar="N", help="N small problems against the optimum, 80 layers timed")
     parser.add_argument("--jobs", type=int, default=2, help="processes side by side (default 2)")
     return parser
 
@@ -152,6 +154,10 @@ def main(arguments: Sequence[str]) -> int:
     options = _parser().parse_args(list(arguments))
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
         os.environ[name] = "1"  # read by the worker processes: one thread each
+    if options.checks:
+        print(small(options.checks))
+        print(large())
+        return 0
     runs = _read(options.json, options.seconds)
     known = {(run["problem"], run["method"], run["seed"]) for run in runs}
     tasks = [task for task in _tasks(options) if (task.problem, task.method, task.seed) not in known]

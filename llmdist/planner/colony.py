@@ -11,16 +11,19 @@ from __future__ import annotations
 import numpy as np
 
 from ..cost.vectorised import Batch
-from .arrange import Spread, arrange, site_orders
+from .arrange import Spread, arrange, counts_of, site_orders
 from .macro import MacroAnts
 from .neighbours import Neighbourhood
 from .params import ColonyParameters
 from .pheromone import Trail
+from .result import PlanResult
 from .tables import Choices, CostTables, Floats
+from .warm import start_choice, start_trail
 
 __all__ = ["ROUNDS", "Colony"]
 
 MOST_SETTLED = 32
+PROMISE = 0.03  # a plan that is dearer by less is improved before it is judged
 ROUNDS = (1, 2, 3, 4, 6, 8, 12)  # times that the chain goes through the machines
 
 
@@ -72,20 +75,48 @@ class Colony:
         passed = (self.idle % self.params.restart_after) / self.params.restart_after
         return self.params.threshold * (1.0 - passed)
 
+    def resume(self, start: PlanResult) -> None:
+        """Go on from an earlier plan of the same model: its trail, its placement, and its counts made to fit."""
+        trail = start_trail(self.tables, start, self.params.trail_minimum)
+        choice = start_choice(self.tables, start)
+        if trail is not None:
+            self.trail.values = trail
+        if choice is not None:
+            self.consider(choice[None])
+            for counts in self.macro.learn(counts_of(self.tables, choice).astype(np.float64)):
+                self.try_plan(counts)
+
     def try_plan(self, counts: Choices) -> None:
         """Arrange a plan's counts, led by the trails, and remember how good it can be."""
         orders = site_orders(self.tables, counts)
-        turns = len(orders[0]) > 1 and (self.staged & (counts > 0)).any()
+        turns = self.params.turns and len(orders[0]) > 1 and (self.staged & (counts > 0)).any()
         weight = self.rounds.values[0] if turns else np.eye(len(ROUNDS))[0]
         drawn = self.generator.choice(len(ROUNDS), self.params.ants, p=weight / weight.sum())
         spread = Spread.drawn(self.params.ants, self.generator, np.array(ROUNDS)[drawn])
         liking = np.log(np.maximum(self.trail.values, 1e-3) / 0.5) * self.params.liking
-        values, over = self.consider(arrange(self.tables, counts, orders, spread, self.generator, liking))
+        choices = arrange(self.tables, counts, orders, spread, self.generator, liking)
+        values, over = self.consider(choices)
         values = np.where(over == 0, values, np.inf)
         best = int(values.argmin())
         if turns and np.isfinite(values[best]):
             self.rounds.deposit([(1.0, drawn[best : best + 1])])
+        if self.params.polish and self.best_value < values[best] < self.best_value * (1 + PROMISE):
+            values[best] = self._polish(choices[best], float(values[best]))
         self.macro.judge(counts, float(values[best]))
+
+    def _polish(self, choice: Choices, value: float) -> float:
+        """Improve a promising plan before it is judged; go on from it if it becomes the better one."""
+        current, current_value = self.current, self.current_value
+        self.current, self.current_value = choice, value
+        for round_ in range(self.params.polish):
+            self._improve()
+            left = 1 - (round_ + 1) / self.params.polish
+            if self.current_value > self.best_value * (1 + PROMISE * left):
+                break
+        value = self.current_value
+        if value > current_value:
+            self.current, self.current_value = current, current_value
+        return value
 
     def _focused(self, ants: int) -> Choices:
         """Return ants that resample a few blocks of the current plan from trail and visibility."""

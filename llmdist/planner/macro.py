@@ -46,7 +46,7 @@ class MacroAnts:
         width = max((len(row) for row in self.of_device), default=0)
         valid = np.array([[i < len(row) for i in range(width)] for row in self.of_device], dtype=np.bool_)
         self.trail = Trail(valid.reshape(len(self.devices), width), params.evaporation, params.trail_minimum, False)
-        self.tree = MacroTree(relaxation, root)
+        self.tree, self.branching = MacroTree(relaxation, root), params.tree
         self.index = {macro.column: i for i, macro in enumerate(relaxation.macros)}
         self.plans: dict[bytes, tuple[float, Choices]] = {}
 
@@ -115,10 +115,10 @@ class MacroAnts:
         """Let one macro ant go: return its plan as counts, [] when it is known or its macros proven useless."""
         slack = float(generator.choice(SLACKS))
         start = self.elite(generator)
-        if start is not None and (self.tree.least(value) is None or generator.random() < KICKS):
+        node = self.tree.least(value) if self.branching else None
+        if start is not None and (node is None or generator.random() < KICKS):
             return self.learn(self._kicked(start, generator), slack)
-        node = self.tree.least(value)
-        if self.devices and generator.random() < LED:
+        if node is not None and self.devices and generator.random() < LED:
             self.trail.deposit([(1.0, self.macro_of(best))])
             node = self.tree.containing(self._led(generator), value) or node
         return [] if node is None else self.learn(self.tree.expand(node, value, seconds), slack)

@@ -20,6 +20,7 @@ __all__ = ["MacroTree", "Node"]
 CLOSE = 1e-6
 FIRST_NODES = 100  # of the solver, at a leaf
 LEAF_GAP = 1e-4
+MOST_TRIES, MOST_TIMED_TRIES = 2, 4  # with four times the nodes and twice the time of the try before
 
 
 @dataclass(eq=False, slots=True)
@@ -111,7 +112,7 @@ class MacroTree:
         if whole.infeasible:
             return None
         node.bound, node.tries = max(node.bound, whole.bound), node.tries + 1
-        if whole.solved:
+        if whole.solved or node.tries >= (MOST_TRIES if seconds is None else MOST_TIMED_TRIES):
             self.done = min(self.done, node.bound)
         else:
             self.open.append(node)

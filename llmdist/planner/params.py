@@ -18,7 +18,9 @@ class ColonyParameters:
     the steps of the local search, `steps` are the probabilities of one, two, three of them. `threshold`: share by
     which the current plan may get worse. `scratch_ants` build from nothing, each with its own mixture of visibility
     and chance: they find what no step from the current plan reaches. `macro_every`: iterations between macro ants
-    (0: none).
+    (0: none). `tree`: whether macro ants branch and bound, or only change known plans. `turns`: whether the chain may
+    go through several machines more than once. `polish`: rounds of local search that a promising plan gets before it is
+    judged.
     """
 
     ants: int = 24
@@ -36,6 +38,9 @@ class ColonyParameters:
     liking: float = 0.2
     arrange_every: int = 3
     macro_every: int = 5
+    tree: bool = True
+    polish: int = 8
+    turns: bool = True
     screening: bool = True
     threshold: float = 0.002
     steps: tuple[float, ...] = (0.5, 0.3, 0.2)
@@ -55,7 +60,7 @@ class ColonyParameters:
         if not 0 < self.trail_minimum < 0.5 or self.theta <= 0 or self.resampled_blocks <= 0:
             raise PlanError("Colony parameters need 0 < trail_minimum < 0.5, theta > 0, resampled_blocks > 0.")
         least = min(
-            self.rounds, self.macro_every, self.threshold, self.liking, self.focused_share, self.scratch_ants
+            self.rounds, self.macro_every, self.threshold, self.liking, self.focused_share, self.scratch_ants, self.polish
         )
         if least < 0 or self.focused_share > 1 or abs(sum(self.steps) - 1) > 1e-9 or sum(self.kinds.values()) <= 0:
             raise PlanError("Colony parameters need rounds, macro_every, threshold and liking of at least 0.")

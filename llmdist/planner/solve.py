@@ -31,7 +31,7 @@ __all__ = ["evaluate", "search", "solve", "violations"]
 
 OPTIMAL_GAP = 1e-4
 WHOLE_NODES = 300
-FIRST_NODES = 40  # of the macro tree, before the first iteration
+FIRST_NODES, NODES_AT_ONCE = 40, 4  # of the macro tree: the search begins with them, some per iteration
 MOST_BUSY = 8.0
 
 
@@ -124,8 +124,11 @@ def search(
     params: ColonyParameters | None = None,
     simulated: bool = False,
     clock: Callable[[], float] = time.monotonic,
+    start: PlanResult | None = None,
 ) -> Generator[Event, None, PlanResult]:
     """Yield the events of a search; its return value is the plan. `clock` gives the seconds that count.
+
+    `start` is an earlier plan of the same model to go on from, such as when memory has shrunk.
 
     Raises
     ------
@@ -151,6 +154,8 @@ def search(
     macro = MacroAnts(tables, relaxation, linear, params, visibility)
     colony = Colony(tables, macro, visibility, params, np.random.default_rng(seed))
     colony.consider(seeds)
+    if start is not None:
+        colony.resume(start)
     for counts in macro.learn(linear.counts):
         colony.try_plan(counts)
     history: list[HistoryRow] = []
@@ -168,21 +173,18 @@ def search(
         return event
 
     yield finished()
-    wide = len(set(sites_of(tables))) > 1  # several machines: wide programs, slow to solve
-    if wide:
-        share = 0.25 if problem.objective == "throughput" else 0.05
-        for counts in macro.learn(macro.tree.whole(patience(share), WHOLE_NODES)):
-            colony.try_plan(counts)
-    for _ in range(FIRST_NODES if params.macro_every else 0):
-        for counts in macro.explore(colony.bound_value, patience(0.05)):
-            colony.try_plan(counts)
-        if stop.seconds is not None and clock() - started > (0.1 if wide else 0.25) * stop.seconds:
-            break
-    if macro.tree.bound == float("inf") and not colony.feasible:
-        raise _infeasible(tables, _least(relaxation, seeds[0]))
+    opening = (0.1 if _first_plans(colony, patience) else 0.25) if params.macro_every and params.tree else 0.0
+    nodes = 0
     bound = max(bound, macro.bound(colony.bound_value))
     reason = None
     while reason is None:
+        if nodes < FIRST_NODES and (stop.seconds is None or clock() - started < opening * stop.seconds):
+            for _ in range(NODES_AT_ONCE if opening else 0):
+                for counts in macro.explore(colony.bound_value, patience(0.05)):
+                    colony.try_plan(counts)
+            nodes += NODES_AT_ONCE
+            if macro.tree.bound == float("inf") and not colony.feasible:
+                raise _infeasible(tables, _least(relaxation, seeds[0]))
         colony.iterate(patience(0.05))
         bound = max(bound, macro.bound(colony.bound_value))
         event = finished()
@@ -201,6 +203,16 @@ def search(
         "colony", seed, len(history), colony.evaluations, elapsed, tuple(history),
         tuple(map(tuple, colony.trail.shares.tolist())), simulated,
     )  # fmt: skip
+
+
+def _first_plans(colony: Colony, patience: Callable[[float], float | None]) -> bool:
+    """Try whole counts where several machines make wide programs; return whether there are."""
+    if len(set(sites_of(colony.tables))) < 2:
+        return False
+    share = 0.25 if colony.tables.problem.objective == "throughput" else 0.05
+    for counts in colony.macro.learn(colony.macro.tree.whole(patience(share), WHOLE_NODES)):
+        colony.try_plan(counts)
+    return True
 
 
 def _visibility(tables: CostTables, reduced: Floats | None, theta: float) -> Floats:
@@ -244,9 +256,13 @@ def solve(
     on_event: Observer | None = None,
     params: ColonyParameters | None = None,
     simulated: bool = False,
+    start: PlanResult | None = None,
 ) -> PlanResult:
-    """Return the best placement found until `stop` (2 seconds when None) or until it is proven optimal."""
-    events = search(problem, seed, stop, params, simulated)
+    """Return the best placement found until `stop` (2 seconds when None) or until it is proven optimal.
+
+    `start` is an earlier plan of the same model to go on from.
+    """
+    events = search(problem, seed, stop, params, simulated, start=start)
     while True:
         try:
             event = next(events)

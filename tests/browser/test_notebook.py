@@ -12,7 +12,8 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 from lab import CHROMIUM, Lab, open_lab, write_notebook
-from large_problem import large_problem
+
+from llmdist.bench.large_problem import large_problem
 
 pytestmark = [pytest.mark.browser, pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine")]
 PROMPT = "One day Anna the ant walked to the"

@@ -6,8 +6,8 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from planner_problems import random_problem
 
+from llmdist.bench.random_problems import random_problem
 from llmdist.cost.reference import tpot_seconds
 from llmdist.cost.timeline import Span, measured_timeline, predicted_timeline
 from llmdist.events import BlockComputed, CopyFinished, TokenProduced

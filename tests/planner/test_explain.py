@@ -6,8 +6,8 @@ import re
 from dataclasses import replace
 
 import pytest
-from planner_problems import random_problem, rich_problem
 
+from llmdist.bench.random_problems import random_problem, rich_problem
 from llmdist.errors import HardwareError, LlmdistError, ModelError, PlanError
 from llmdist.hardware import machines
 from llmdist.planner import Assignment, MaxIterations, PlanResult, Workload, evaluate, plan_for, solve, violations

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from planner_problems import random_problem
 
+from llmdist.bench.random_problems import random_problem
 from llmdist.errors import LlmdistError, PlanError
 from llmdist.planner import Assignment, MaxIterations, PlanResult, plan_for, solve
 from llmdist.planner.files import load_placement, problem_from_json, save_placement

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from planner_problems import random_problem
 
+from llmdist.bench.random_problems import random_problem
 from llmdist.errors import InfeasibleError, PlanError
 from llmdist.planner import MaxIterations, violations
 from llmdist.planner.pareto import pareto_front

@@ -6,9 +6,9 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from planner_problems import random_problem, rich_problem
 
 from llmdist.bench._planner_suite import suite_problem
+from llmdist.bench.random_problems import random_problem, rich_problem
 from llmdist.cost.vectorised import Batch
 from llmdist.errors import PlanError
 from llmdist.planner import Assignment, ColonyParameters

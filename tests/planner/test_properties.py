@@ -7,8 +7,8 @@ from dataclasses import replace
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from planner_problems import random_problem, rich_problem
 
+from llmdist.bench.random_problems import random_problem, rich_problem
 from llmdist.cost.vectorised import Batch
 from llmdist.errors import InfeasibleError
 from llmdist.planner import MaxIterations, PlanningProblem, solve

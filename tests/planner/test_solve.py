@@ -7,8 +7,8 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from planner_problems import random_problem, rich_problem
 
+from llmdist.bench.random_problems import random_problem, rich_problem
 from llmdist.cost.memory import peak_bytes
 from llmdist.cost.reference import objective_seconds
 from llmdist.cost.vectorised import Batch, evaluate_many

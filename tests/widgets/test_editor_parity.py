@@ -10,6 +10,7 @@ from random import Random
 import numpy as np
 import pytest
 
+from llmdist.bench.random_problems import random_problem, rich_problem
 from llmdist.cost.vectorised import evaluate_many
 from llmdist.hardware import Link
 from llmdist.planner import PlanningProblem, evaluate
@@ -23,7 +24,6 @@ from llmdist_widgets.editor_words import Target
 sys.path.insert(0, str(Path(__file__).parents[1]))
 sys.path.insert(0, str(Path(__file__).parent))
 from editor_node import NODE, run_script
-from planner_problems import random_problem, rich_problem
 from synthetic import make_problem
 
 pytestmark = pytest.mark.skipif(NODE is None, reason="needs node for the editor's JavaScript; none on this machine")

@@ -230,7 +230,8 @@ class PlacementEditor:
             locks = self._search_locks = {name: self.placement[name] for name in self.locked}
             before = self.prediction
         rule = AnyOf((MaxSeconds(seconds), _Asked(self._stop_search)))
-        found = solve(replace(self.problem, locks=locks), seed=self.plan.seed, stop=rule, on_event=on_event)
+        around = replace(self.problem, locks=locks)
+        found = solve(around, seed=self.plan.seed, stop=rule, on_event=on_event, start=self.plan)
         with self.lock_of_draft:
             self.trail = self.widened(found.trail, locks)
             self.draft.replace(self.draft.choice_of(found.placement))

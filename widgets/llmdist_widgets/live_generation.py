@@ -121,7 +121,7 @@ class LiveGeneration(Live):
         self._note = f"Searching a plan for {format_bytes(cap)} on {self._device} ..."
         try:
             problem = plan.problem.with_caps({self._device: cap})
-            found = solve(problem, seed=plan.seed, stop=MaxSeconds(0.5))
+            found = solve(problem, seed=plan.seed, stop=MaxSeconds(0.5), start=plan)
             self.session.apply(found.placement)
         except LlmdistError as error:
             self._note = str(error)

@@ -1,4 +1,4 @@
-"""Small random planning problems, one to two exec devices and a disk."""
+"""Small random planning problems, for tests and for comparing the colony with the exact optimum."""
 
 from __future__ import annotations
 
