@@ -14,7 +14,7 @@ from ..model.blocks import BYTES_PER_PARAMETER, ModelProfile
 from ..model.config import ModelConfig
 from ..model.profile import profile
 from ..planner.problem import PlanningProblem, Workload
-from .verdict import Verdict, within
+from .verdict import Verdict, number, within
 
 __all__ = ["SHAPES", "check_kv_bytes", "check_largest_context", "kv_cache_bytes", "weight_bytes"]
 
@@ -52,6 +52,8 @@ def _model(name: str) -> ModelProfile:
 
 def check_kv_bytes(function: Callable[..., Any]) -> Verdict:
     """Check `function(layers, kv_heads, head_dim, tokens, bytes_per_element)` on three shapes, within 2 %."""
+    if not callable(function):
+        return Verdict(False, f"{function!r} is no function: give kv_bytes itself, without arguments.")
     for name, shape in SHAPES.items():
         for tokens, precision in ((1, "bf16"), (4096, "bf16"), (4096, "fp32")):
             truth = kv_cache_bytes(_model(name), max(2, tokens), precision) * tokens / max(2, tokens)
@@ -66,22 +68,30 @@ def check_kv_bytes(function: Callable[..., Any]) -> Verdict:
 
 
 def _hint(name: str, tokens: int, precision: str, answer: Any, truth: float) -> str:
-    where = f"for {name} with {tokens} tokens in {precision}"
-    if not isinstance(answer, (int, float)):
+    where = f"for {name} with {tokens} token{'s' * (tokens > 1)} in {precision}"
+    value = number(answer)
+    if value is None:
         return f"kv_bytes returned {answer!r} {where}, which is no number."
-    times = answer / truth
+    times = value / truth
     if abs(times - 0.5) < 0.01:
         return f"half of it {where}: keys and values are both kept."
-    if times > 1.5:
-        return f"{times:.3g} times too much {where}: are query heads counted, or a factor twice?"
+    if times > 1:
+        return f"{times:.3g} times what is kept {where}: are query heads counted, or a factor twice?"
     return f"{times:.3g} of what is kept {where}: is a factor missing?"
 
 
-def check_largest_context(answer: int, memory_bytes: int, name: str = "Llama 3 8B", precision: str = "bf16") -> Verdict:
+def check_largest_context(answer: Any, memory_bytes: int, name: str = "Llama 3 8B", precision: str = "bf16") -> Verdict:
     """Check the most tokens whose KV cache fits into `memory_bytes`, within 2 %."""
     per_token = kv_cache_bytes(_model(name), 1000, precision) / 1000
     truth = int(memory_bytes // per_token)
-    if within(answer, truth, _TOLERANCE):
+    value = number(answer)
+    if value is None:
+        return Verdict(False, f"{answer!r} is no number of tokens.")
+    if within(value, truth, _TOLERANCE):
         return Verdict(True, f"one token of {name} keeps {per_token / 1024:.0f} KiB.")
-    side = "more than fit" if isinstance(answer, (int, float)) and answer > truth else "fewer than fit"
-    return Verdict(False, f"{answer} tokens are {side}: divide the memory by the bytes of one token.")
+    queries = SHAPES[name]["heads"] / SHAPES[name]["kv_heads"]
+    slips = {2.0: "keys and values are both kept.", 1 / queries: "are query heads counted?",
+             10**9 / 2**30: "GiB or GB?"}  # fmt: skip
+    side = "more than fit" if value > truth else "fewer than fit"
+    hint = next((words for times, words in slips.items() if within(value, times * truth, _TOLERANCE)), "")
+    return Verdict(False, f"{answer} tokens are {side}: {hint or 'divide the memory by the bytes of one token.'}")

@@ -1,6 +1,7 @@
 """Lesson 8: serving many, and many machines."""
 
 NAME = "lesson8_serving_many.ipynb"
+LEARN = "batches, pages of cache, and when a second machine helps"
 CELLS = [
     "# 8 · Serving many, and many machines\n\nSo far one person asked and one machine answered. Now many people ask at "
     "once. Three questions: *who is served when*, *where does everybody's memory go*, and *do more machines help*?\n\n"
