@@ -19,7 +19,7 @@ from ..planner import MaxIterations, PlanningProblem, Workload, solve
 from ..planner.baselines import dynamic_programming, greedy, random_search
 from ..planner.exact import enumerate_optimum
 from ..planner.tables import CostTables, cost_tables
-from .verdict import Verdict
+from .verdict import Verdict, shown
 
 __all__ = ["Answer", "TextbookColony", "answers", "check_colony", "optimum", "small_problem"]
 
@@ -149,7 +149,7 @@ def check_colony(
         return Verdict(False, str(error))
     except TypeError:
         known = ", ".join(TextbookColony.__dataclass_fields__)
-        return Verdict(False, f"{parameters!r} makes no colony: give a dict of numbers for some of {known}.")
+        return Verdict(False, f"{shown(parameters)} makes no colony: give a dict of numbers for some of {known}.")
     best = optimum(problem)
     gaps = [colony.run(problem, 200, seed)[-1] / best - 1 for seed in range(seeds)]
     missed, worst = sum(found > gap for found in gaps), max(gaps)

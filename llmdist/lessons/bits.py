@@ -9,7 +9,7 @@ from typing import Any
 
 from ..errors import PlanError
 from .bits_judge import PRECISIONS, Judge, judge
-from .verdict import Verdict
+from .verdict import Verdict, shown
 
 __all__ = ["TOLERANCE", "check_choice", "greedy", "judge", "sensitivity"]
 
@@ -46,7 +46,7 @@ def check_choice(choice: Any, made: Judge, budget: int) -> Verdict:
     except PlanError as error:
         return Verdict(False, str(error))
     except (AttributeError, TypeError):
-        return Verdict(False, f"{choice!r} is no choice: give a dict from block to precision.")
+        return Verdict(False, f"{shown(choice)} is no choice: give a dict from block to precision.")
     if over > 0:
         return Verdict(False, f"{over} bytes over the budget of {budget}.")
     left = f"it fits, with {-over} bytes to spare"

@@ -13,7 +13,7 @@ from ..hardware import catalog
 from ..model import shapes
 from ..planner import Assignment, Placement, PlanningProblem, evaluate
 from ..planner.build import build_problem
-from .verdict import Verdict, number
+from .verdict import Verdict, number, shown
 
 __all__ = [
     "BreakEven", "attention_copy_seconds", "break_even", "check_break_even", "computing_seconds", "exposed_seconds",
@@ -104,7 +104,7 @@ def check_break_even(answer: Any, made: PlanningProblem) -> Verdict:
     assert truth is not None, "the lesson's problem has a break-even"
     batch = number(answer)
     if batch is None or batch < 1:
-        return Verdict(False, f"{answer!r} is no batch size: give a whole number from 1.")
+        return Verdict(False, f"{shown(answer)} is no batch size: give a whole number from 1.")
     if abs(batch - truth) <= 1:
         return Verdict(True, "from there on, one copy serves so many tokens that the bus is the cheaper way.")
     way = "the CPU is still faster" if batch < truth else "streaming paid earlier than that"

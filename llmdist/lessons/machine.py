@@ -10,7 +10,7 @@ from typing import Any
 
 from ..hardware.profile import Device, HardwareProfile
 from ..model.blocks import BYTES_PER_PARAMETER
-from .verdict import Verdict, number, within
+from .verdict import Verdict, number, shown, within
 
 __all__ = ["PUBLISHED", "PublishedPoint", "attainable_flops", "check_tokens_per_second", "ladder", "limit"]
 
@@ -67,7 +67,7 @@ def check_tokens_per_second(answer: Any, device: Device, parameters: float = 7e9
     """Check a predicted upper limit of tokens/s for a model that fits into `device`, within 10 %."""
     truth = limit(device, parameters, precision)
     if number(answer) is None:
-        return Verdict(False, f"{answer!r} is no number of tokens per second.")
+        return Verdict(False, f"{shown(answer)} is no number of tokens per second.")
     if within(answer, truth, 0.1):
         return Verdict(True, f"{device.name} reads {parameters / 1e9:g}B weights in {precision} once per token.")
     if within(answer, truth * 8, 0.1) or within(answer, truth / 8, 0.1):

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..session import Session
-from .verdict import Verdict, number
+from .verdict import Verdict, number, shown
 
 __all__ = ["Candidate", "Mystery", "entropy_bits", "most_probable", "mystery", "surprise_bits", "tempered"]
 
@@ -72,7 +72,7 @@ class Mystery:
         wanted = sorted(self._temperatures)
         given = [number(one) for one in answer] if isinstance(answer, Sequence) else []
         if None in given or sorted(filter(None, given)) != wanted:
-            words = f"{answer!r} is no answer: give a list with each of {', '.join(map(str, wanted))} once."
+            words = f"{shown(answer)} is no answer: give a list with each of {', '.join(map(str, wanted))} once."
             return Verdict(False, words)
         right = sum(a == b for a, b in zip(given, self._temperatures, strict=True))
         if right == len(given):

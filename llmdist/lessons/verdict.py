@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from reprlib import repr as shown
 from typing import Any
 
-__all__ = ["Verdict", "number", "within"]
+__all__ = ["Verdict", "number", "shown", "within"]
 
 
 @dataclass(frozen=True, slots=True)

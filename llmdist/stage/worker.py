@@ -40,7 +40,7 @@ def _peak_resident_bytes() -> int:
 
 
 def _forget_peak() -> None:
-    """Start the system's count of the peak anew (Linux): the timing of kernels before any weight is not the engine's."""
+    """Start the system's count of the peak anew (Linux): kernels were timed before, which is no memory of the model."""
     with suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5")
 

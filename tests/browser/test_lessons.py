@@ -68,7 +68,7 @@ def keep_pictures(lab: Lab, stem: str, cells: list[int]) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_lesson_runs_from_a_clean_copy(tmp_path: Path, name: str) -> None:
-    """Every cell ends without an error, a warning or a broken picture, nothing scrolls sideways, the console is quiet."""
+    """No error, no warning, no broken picture, nothing that scrolls sideways, and a quiet console."""
     clean_copy(name, tmp_path)
     with open_lab(tmp_path, name) as lab:
         seconds = restart_and_run_all(lab)

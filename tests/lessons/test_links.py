@@ -63,8 +63,9 @@ def test_without_a_repository_nothing_is_added(source: tuple[ModuleType, ModuleT
 
 
 def test_with_a_repository_links_follow_the_title(source: tuple[ModuleType, ModuleType]) -> None:
-    """Title, links, text; then the install cell; and no link that needs a file beside the notebook, as Colab has none."""
-    first, install, second = source[1].opened("a.ipynb", ["# Title\n\nText.", "See [b](../docs/glossary.md#block)."], "ant/hill")
+    """Title, links, text; then the install cell; no link that needs a file beside the notebook, as Colab has none."""
+    cells = ["# Title\n\nText.", "See [b](../docs/glossary.md#block)."]
+    first, install, second = source[1].opened("a.ipynb", cells, "ant/hill")
     assert first.startswith("# Title\n\n[Open in Colab](https://") and first.endswith("\n\nText.")
     assert "git+https://github.com/ant/hill@main" in install[0]
     assert second == "See [b](https://github.com/ant/hill/blob/main/docs/glossary.md#block)."

@@ -30,7 +30,7 @@ CELLS = [
     "too cheap to too dear, it misses all that lies between;\n"
     "* the *textbook colony* are ants as they are usually taught. They found *nothing that fits*. Why?",
     "## What a textbook colony needs\n\nAt each block an ant chooses an option with probability proportional to "
-    "trail^`alpha` · visibility^`beta`. **[Visibility](../docs/glossary.md#visibility)** is how good an option looks before "
+    "the trail, to the power `alpha`, times the visibility, to the power `beta`. **[Visibility](../docs/glossary.md#visibility)** is how good an option looks before "
     "anything is learned: here, one over its seconds. In every *iteration* all ants walk; then a share `evaporation` of the "
     "trail is forgotten, and the best placement so far leaves new trail. With `beta=0` visibility does not count.\n\n"
     "**Predict before you run:** four colonies race. Which comes to the optimum, and which never finds a plan?",

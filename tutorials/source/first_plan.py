@@ -28,8 +28,9 @@ CELLS = [
         "stats = llm.stats\nprint(f'predicted {plan.prediction.tokens_per_second:.0f} tokens/s')\n"
         "print(f'measured  {stats.tokens_per_second:.0f} tokens/s, {stats.bytes_moved / stats.tokens / 1e6:.2f} MB per token')"
     ],
-    "Within a third, that is a good promise for so small a model: other programs on the machine change more.\n\n"
-    "**Exercise.** Lower the cap until `%llm_plan` refuses. What does it say is missing, and what would make it fit?",
+    "Where they differ by much, another program wanted the disk or the processor at that moment: run both cells again.\n\n"
+    "**Exercise.** How little memory is enough? Lower the cap in the next cell until `%llm_plan` refuses. What does it say is "
+    "missing, and what would make it fit?",
     ["%llm_plan --ram 6MiB --context 256 --seconds 1"],
     ["%llm_unload"],
 ]

@@ -119,7 +119,7 @@ CELLS = [
     "One token is so small that a hop is nearly all *[latency](../docs/glossary.md#link)*: waking up and waiting, which "
     "no bandwidth shortens. Only many tokens at once, a prompt or a large batch, feel the better cable.",
     "## The relay\n\nNow we ask the planner for the most tokens *of all sequences together*, with four "
-    "**[in flight](../docs/glossary.md#in-flight)**. It spreads the model over all four computers. In the picture each row is a card.\n\n**Predict before you "
+    "**[in flight](../docs/glossary.md#in-flight)**. It spreads the model over all four computers. In the picture each row is a card, in the order in which a token visits them.\n\n**Predict before you "
     "run:** with one sequence, how much of the time does a card compute? With four?",
     [
         "spread = many_machines.placed('llama-2-13b', 'four-1g', in_flight=4)\n"

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from llmdist.cost.timeline import Timeline
 from llmdist.errors import PlanError
 from llmdist.lessons import homes
-from llmdist.lessons.verdict import Verdict
+from llmdist.lessons.verdict import Verdict, shown
 from llmdist.planner import Placement, PlanningProblem, PlanResult, evaluate
 from llmdist.planner.tables import cost_tables
 
@@ -49,7 +49,7 @@ def tried(
     except PlanError as error:
         return rule, Verdict(False, str(error))
     except (AttributeError, TypeError):
-        return rule, Verdict(False, f"{moves!r} are no moves: give a dict from blocks to a target, both in quotes.")
+        return rule, Verdict(False, f"{shown(moves)} are no moves: give a dict from blocks to targets, all in quotes.")
     return placed, homes.check_beats(placed, problem, by)
 
 
