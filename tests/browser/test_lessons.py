@@ -15,7 +15,7 @@ import nbformat
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
-from lab import CHROMIUM, Lab, open_lab
+from lab import CHROMIUM, Lab, chromium_page, open_lab
 
 pytestmark = [
     pytest.mark.browser, pytest.mark.slow, pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine"),
@@ -33,7 +33,7 @@ _ALL_DONE = """() => {
         || cells.some(c => c.model.outputs.toJSON().some(o => o.output_type === 'error')); }"""
 _OUTPUTS = """() => window.jupyterapp.shell.currentWidget.content.widgets
     .map((c, index) => [index, c.model.type === 'code' ? c.model.outputs.toJSON() : []])"""
-_BROKEN = """() => [...document.querySelectorAll('.jp-Notebook img')]
+_BROKEN = """() => [...document.images]
     .filter(i => i.complete && !i.naturalWidth).map(i => i.outerHTML.slice(0, 120))"""
 _SIDEWAYS = """() => [...document.querySelectorAll('.jp-OutputArea-output')]
     .filter(o => o.scrollWidth > o.clientWidth + 2).map(o => o.innerText.slice(0, 120))"""
@@ -82,3 +82,23 @@ def test_a_lesson_runs_from_a_clean_copy(tmp_path: Path, name: str) -> None:
         assert lab.page.evaluate(_BROKEN) == []
         assert lab.page.evaluate(_SIDEWAYS) == []
         assert lab.console_errors == []
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_stored_lesson_is_readable_without_kernel_or_network(tmp_path: Path, name: str) -> None:
+    """As a web page opened offline it shows every picture that a cell has, and nothing is wider than the page."""
+    from nbconvert import HTMLExporter
+
+    notebook = nbformat.read(TUTORIALS / name, as_version=4)
+    outputs = [output for cell in notebook.cells if cell.cell_type == "code" for output in cell.outputs]
+    pictures = sum("<img" in output.get("data", {}).get("text/html", "") for output in outputs)
+    page_file = tmp_path / f"{Path(name).stem}.html"
+    page_file.write_text(HTMLExporter().from_notebook_node(notebook)[0])
+    with chromium_page() as page:
+        page.context.set_offline(True)
+        page.goto(page_file.as_uri(), wait_until="domcontentloaded")
+        page.wait_for_function("() => [...document.images].every(i => i.complete)")
+        assert page.evaluate(_BROKEN) == []
+        assert page.evaluate("() => document.images.length") >= pictures > 0
+        width = page.evaluate("() => document.documentElement.scrollWidth - document.documentElement.clientWidth")
+        assert width <= 0

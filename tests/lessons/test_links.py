@@ -55,11 +55,12 @@ def test_an_address_that_is_no_repository_is_refused(source: tuple[ModuleType, M
 
 
 def test_without_a_repository_nothing_is_added(source: tuple[ModuleType, ModuleType]) -> None:
-    """Cells stay as they are, the table has two columns, and stored notebooks and README have no such link."""
+    """Cells stay as they are; stored notebooks and README have such links where REPOSITORY is set, and else none."""
     cells = ["# Title\n\nText.", ["1 + 1"]]
     assert source[1].web_links("a.ipynb", "") == () and source[1].opened("a.ipynb", cells, "") is cells
     for text in (*map(markdown, NOTEBOOKS), (ROOT / "README.md").read_text()):
-        assert "colab.research" not in text and "mybinder.org" not in text
+        for host in ("https://colab.research.google.com/", "https://mybinder.org/"):
+            assert (host in text) is bool(source[1].REPOSITORY)
 
 
 def test_with_a_repository_links_follow_the_title(source: tuple[ModuleType, ModuleType]) -> None:
@@ -85,7 +86,7 @@ def test_the_table_of_the_readme_is_made_from_the_lessons(source: tuple[ModuleTy
     notebook, readme = source[0], (ROOT / "README.md").read_text()
     rows = notebook.table_rows()
     assert [row[0] for row in rows] == [path.name for path in NOTEBOOKS]
-    assert notebook.readme_with_table(readme, rows, "") == readme
+    assert notebook.readme_with_table(readme, rows) == readme
     wide = notebook.readme_with_table(readme, rows, "ant/hill")
     assert wide.count("[Open in Binder](https://") == len(rows) and "| in a browser |" in wide
     with pytest.raises(ValueError, match="lessons"):
@@ -96,7 +97,7 @@ def test_links_into_the_glossary_lead_somewhere() -> None:
     """Every anchor that a lesson links is one of the glossary."""
     anchors = set(re.findall(r'<a id="([\w-]+)">', (ROOT / "docs" / "glossary.md").read_text()))
     for path in NOTEBOOKS:
-        linked = set(re.findall(r"\]\(\.\./docs/glossary\.md#([\w-]+)\)", markdown(path)))
+        linked = set(re.findall(r"docs/glossary\.md#([\w-]+)\)", markdown(path)))
         assert linked and linked <= anchors, linked - anchors
         assert set(re.findall(r"\]\((\.\./[^)#]+)", markdown(path))) <= {"../docs/glossary.md"}
 

@@ -58,7 +58,8 @@ CELLS = [
     ],
     "## How good without the truth?\n\nFor 160 blocks nobody can try every placement. A **[bound](../docs/glossary.md#bound)** "
     "helps: an easier problem, in which only the *number* of blocks in each place counts and not their order. It can be "
-    "solved exactly, and as it allows more than the true problem, no placement can beat its answer.",
+    "solved exactly, and as it allows more than the true problem, no placement can beat its answer.\n\n"
+    "**Predict before you run:** you know the optimum from above. Does the bound lie below it or above it? And the plan?",
     [
         "print(f'bound {plan.bound_seconds * 1e3:.2f} ms <= optimum {best * 1e3:.2f} ms '\n"
         "      f'<= plan {plan.objective_seconds * 1e3:.2f} ms: gap {plan.gap:.1%}')"

@@ -30,7 +30,7 @@ CELLS = [
     "`head_dim` numbers and a value of `head_dim` numbers, for every token, in every layer. The heads that *ask* (query heads) "
     "may be more than the heads that *keep* (key/value heads), because several may share one: "
     "[grouped queries](../docs/glossary.md#gqa). Here are three models:",
-    ["bytes_of.SHAPES"],
+    ["for name, shape in bytes_of.SHAPES.items():\n    print(f'{name:12}', shape)"],
     "`heads` counts query heads, `hidden` is the length of a token's vector.\n\n**Exercise.** Write the formula: the bytes "
     "that the cache of one sequence of `tokens` tokens takes. Not every number of the table is needed. The check tries three models, "
     "two contexts and two precisions, and a wrong formula is told what looks wrong.",

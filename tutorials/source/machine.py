@@ -47,10 +47,11 @@ CELLS = [
     [
         "for step in llm.generate('One day Anna the ant walked to the', max_new_tokens=48):\n    pass\n"
         "limit = machine.limit(cpu, llm.profile.parameters, llm.profile.precision)\n"
-        "print(f'{llm.stats.tokens_per_second:.0f} tokens/s measured, {limit:.0f} by bandwidth alone')"
+        "print(f'{llm.stats.tokens_per_second:.0f} tokens/s measured, {limit:.0f} by bandwidth alone')\n"
+        "print(f'fixed: {1e6 * cpu.overhead_seconds:.0f} us per block, {1e6 * cpu.pass_seconds:.0f} us per token')"
     ],
     "Far below! Such a small model does not wait for memory but for fixed prices: one for each block, and one for each token "
-    "(asking the engine, choosing the token). `%llm_status` shows both, in the line *fixed*. For a 7B model they disappear "
+    "(asking the engine, choosing the token). Both were timed with the rest of the machine. For a 7B model they disappear "
     "behind the reading.\n\n**Question.** How many tokens per second do the fixed prices alone allow? The model has 18 blocks.",
     "## What to take along\n\n* One token: bytes / bandwidth. Prompts and batches: FLOP / FLOP per second.\n"
     "* The roofline shows which of the two is the limit.\n"
