@@ -14,9 +14,12 @@ import numpy as np
 
 from .tables import Choices, CostTables, Floats
 
-__all__ = ["Spread", "arrange", "counts_of", "rounded", "site_orders", "sites_of"]
+__all__ = ["Orders", "Spread", "arrange", "counts_of", "rounded", "site_orders", "sites_of"]
+
+Orders = list[tuple[int, ...]]
 
 MOST_ORDERS = 24
+CLOSE_ORDERS = 4  # of which one is drawn
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,24 +27,29 @@ class Spread:
     """How ants arrange, one entry per ant.
 
     `phase`: share of a mean copy that the lanes owe at the start; `price`: factor on the seconds of a transfer;
-    `local`: whether a lane's time is its own device's (else its whole machine's); `noise`: in mean copies.
+    `local`: whether a lane's time is its own device's (else its whole machine's); `noise`: in mean copies. The chain
+    goes `rounds` times through the machines in the order with index `order`: while it is elsewhere, a machine's
+    staging slots fill and no copy goes on, so that machines which stream want several turns.
     """
 
     phase: Floats
     price: Floats
     local: Choices
     noise: Floats
+    order: Choices
+    rounds: Choices
 
     @classmethod
-    def drawn(cls, ants: int, generator: np.random.Generator) -> Spread:
-        """Return a random spread for every ant; the first four are plain."""
+    def drawn(cls, ants: int, generator: np.random.Generator, rounds: Choices | None = None) -> Spread:
+        """Return a random spread for every ant, the first four plain; `rounds` has one entry per ant (None: 1)."""
         price = 10.0 ** generator.uniform(-0.5, 3.5, ants)
         price[:4] = [1.0, 1.0, 1e3, 1e3][:ants]
         local = (generator.random(ants) < 0.5).astype(np.int64)
         local[:4] = [0, 1, 0, 1][:ants]
         phase, noise = generator.random(ants), generator.exponential(0.3, ants)
         phase[:4], noise[:4] = 0.5, 0.0
-        return cls(phase, price, local, noise)
+        order = generator.integers(CLOSE_ORDERS, size=ants)
+        return cls(phase, price, local, noise, order, np.ones(ants, np.int64) if rounds is None else rounds)
 
 
 def counts_of(tables: CostTables, choice: Choices) -> Choices:
@@ -68,7 +76,7 @@ def sites_of(tables: CostTables) -> Choices:
     return np.array([names.index(device.machine) for device in devices])
 
 
-def site_orders(tables: CostTables, counts: Choices) -> list[tuple[int, ...]]:
+def site_orders(tables: CostTables, counts: Choices) -> Orders:
     """Return orders of the machines in use along the chain, the quickest transfers first."""
     sites = sites_of(tables)
     used = np.flatnonzero(np.bincount(sites[_per_class(tables)[counts > 0]])).tolist()
@@ -89,14 +97,20 @@ def _first(tables: CostTables) -> Choices:
     return np.unique(tables.classes, return_index=True)[1]
 
 
-def _block_sites(tables: CostTables, counts: Choices, order: tuple[int, ...]) -> Choices:
-    """Return the machine of every block: each class in runs, in `order`."""
+def _block_sites(tables: CostTables, counts: Choices, orders: Orders, spread: Spread) -> Choices:
+    """Return the machine of every block, [ant, block]: each class in runs, so many times through an order."""
     sites, execute = sites_of(tables), _per_class(tables)
-    of_block = np.zeros(tables.shape[0], np.int64)
-    for c in range(len(counts)):
-        runs = [np.full(int(counts[c][sites[execute[c]] == site].sum()), site) for site in order]
-        of_block[tables.classes == c] = np.concatenate(runs)
-    return of_block
+    known: dict[tuple[int, int], Choices] = {}
+    for key in set(zip((spread.order % len(orders)).tolist(), spread.rounds.tolist(), strict=True)):
+        order, rounds = orders[key[0]], key[1]
+        known[key] = np.zeros(tables.shape[0], np.int64)
+        for c in range(len(counts)):
+            many = np.array([int(counts[c][sites[execute[c]] == site].sum()) for site in order])
+            ends = many * np.arange(rounds + 1)[:, None] // rounds
+            known[key][tables.classes == c] = np.repeat(order * rounds, np.diff(ends, axis=0).ravel())
+    return np.array(
+        [known[o % len(orders), r] for o, r in zip(spread.order.tolist(), spread.rounds.tolist(), strict=True)]
+    )
 
 
 def _shares(tables: CostTables, counts: Choices) -> tuple[Floats, Floats]:
@@ -115,17 +129,17 @@ def _shares(tables: CostTables, counts: Choices) -> tuple[Floats, Floats]:
 def arrange(
     tables: CostTables,
     counts: Choices,
-    order: tuple[int, ...],
+    orders: Orders,
     spread: Spread,
     generator: np.random.Generator,
     liking: Floats | None = None,
 ) -> Choices:
     """Return placements [ant, block] with the given whole counts [class, option].
 
-    `liking` [block, option] is in mean copies: how much an option is preferred there.
+    `orders` are those of `site_orders`. `liking` [block, option] is in mean copies: how much an option is preferred.
     """
     ants, blocks = len(spread.phase), tables.shape[0]
-    site_of = _block_sites(tables, counts, order)
+    site_of = _block_sites(tables, counts, orders, spread)
     share, mean = _shares(tables, counts)
     debt = -spread.phase[:, None] * mean
     unit = float(mean.max(initial=0.0)) or float(tables.decode.compute.mean())
@@ -133,12 +147,10 @@ def arrange(
     way = (tables.decode.transfer + np.where(tables.forbidden, 1e6, 0.0)) if len(mean) > 1 else None
     row, previous = np.arange(ants), np.zeros(ants, np.int64)
     choices = np.zeros((ants, blocks), np.int64)
-    steps: dict[tuple[int, int], tuple[Choices, Choices, Floats]] = {}
+    steps = [_steps(tables, counts, int(b), share, spread) for b in _first(tables)]
     for b in range(blocks):
-        c, site = int(tables.classes[b]), int(site_of[b])
-        if (c, site) not in steps:
-            steps[c, site] = _steps(tables, counts, b, site, share[spread.local], spread)
-        options, lane, change = steps[c, site]
+        c = int(tables.classes[b])
+        options, lane, site, change = steps[c]
         after = debt[:, None, :] + change
         if len(options) > 1:
             score = np.abs(after).sum(2)
@@ -147,7 +159,8 @@ def arrange(
                 score += spread.price[:, None] * way[previous[:, None], lane]
             if liking is not None:
                 score -= unit * liking[b, options]
-            picked = np.where(left[:, c, options] > 0, score, np.inf).argmin(1)
+            open_ = (left[:, c, options] > 0) & (site == site_of[:, b, None])
+            picked = np.where(open_, score, np.inf).argmin(1)
         else:
             picked = np.zeros(ants, np.int64)
         choice = options[picked]
@@ -159,13 +172,14 @@ def arrange(
 
 
 def _steps(
-    tables: CostTables, counts: Choices, block: int, site: int, share: Floats, spread: Spread
-) -> tuple[Choices, Choices, Floats]:
-    """Return the options of a class on a machine, their exec devices, and how they change the lanes' debts."""
+    tables: CostTables, counts: Choices, block: int, share: Floats, spread: Spread
+) -> tuple[Choices, Choices, Choices, Floats]:
+    """Return the options of a class, their exec devices and machines, and how they change the lanes' debts."""
     sites, execute = sites_of(tables), tables.execute[block]
-    options = np.flatnonzero((counts[tables.classes[block]] > 0) & (sites[execute] == site))
+    options = np.flatnonzero(counts[tables.classes[block]] > 0)
     lane = execute[options]
     own = lane[:, None] == np.arange(len(sites))
-    passes = np.where(spread.local[:, None, None] == 1, own, (sites == site)[None, None])
+    passes = np.stack([sites[lane][:, None] == sites, own])[spread.local]
     compute, copy = tables.decode.compute[block, options], tables.decode.copy[block, options]
-    return options, lane, own * copy[:, None] - share[:, None, :] * passes * compute[:, None]
+    change = own * copy[:, None] - share[spread.local][:, None, :] * passes * compute[:, None]
+    return options, lane, sites[lane], change

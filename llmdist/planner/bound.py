@@ -21,12 +21,17 @@ SAFETY = 1e-6
 
 @dataclass(frozen=True, slots=True)
 class Relaxed:
-    """What one solve gave: a valid bound in seconds, counts [class, option], reduced costs in seconds."""
+    """What one solve gave: a valid bound in seconds, counts [class, option], reduced costs in seconds.
+
+    `macros` are the shares of the macro choices; `solved` says that whole counts are optimal to the gap asked for.
+    """
 
     bound: float
     counts: Floats | None = None
     reduced: Floats | None = None
+    macros: Floats | None = None
     infeasible: bool = False
+    solved: bool = False
 
 
 class Relaxation:
@@ -37,6 +42,12 @@ class Relaxation:
         self.rows: Rows = build_rows(tables)
         self.matrix = self.rows.matrix()
         self.low, self.high = np.array(self.rows.low), np.array(self.rows.high)
+        equal = self.low == self.high
+        above, below = np.isfinite(self.high) & ~equal, np.isfinite(self.low) & ~equal
+        self._above = vstack([self.matrix[above], -self.matrix[below]]).tocsc()
+        self._limit = np.concatenate([self.high[above], -self.low[below]])
+        self._equal, self._level = self.matrix[equal].tocsc(), self.high[equal]
+        self._goal, self._columns = self.rows.goal(), np.array([m.column for m in self.rows.macros], np.int64)
 
     @property
     def macros(self) -> Sequence[Macro]:
@@ -58,14 +69,12 @@ class Relaxation:
     def linear(self, allowed: NDArray[np.bool_] | None = None) -> Relaxed:
         """Return the linear relaxation's bound, fractional counts and reduced costs [class, option]."""
         upper = self._limits(allowed, None)
-        equal = self.low == self.high
-        above, below = np.isfinite(self.high) & ~equal, np.isfinite(self.low) & ~equal
         found: Any = linprog(  # type: ignore[call-overload]
-            self.rows.goal(),
-            A_ub=vstack([self.matrix[above], -self.matrix[below]]),
-            b_ub=np.concatenate([self.high[above], -self.low[below]]),
-            A_eq=self.matrix[equal],
-            b_eq=self.high[equal],
+            self._goal,
+            A_ub=self._above,
+            b_ub=self._limit,
+            A_eq=self._equal,
+            b_eq=self._level,
             bounds=np.stack([np.zeros(len(upper)), upper], axis=1),
             method="highs",
         )
@@ -74,7 +83,8 @@ class Relaxation:
         if found.status != 0:
             return Relaxed(0.0)
         reduced = np.maximum(self._counts(found.lower.marginals) * self.rows.scale, 0.0)
-        return Relaxed(found.fun * self.rows.scale * (1 - SAFETY), self._counts(found.x), reduced)
+        bound = found.fun * self.rows.scale * (1 - SAFETY)
+        return Relaxed(bound, self._counts(found.x), reduced, found.x[self._columns])
 
     def integer(
         self,
@@ -96,7 +106,7 @@ class Relaxation:
             matrix = matrix.copy()
             matrix[self.rows.lanes, self.rows.time] = -1.0 / (1.0 + slack)
         limits = self._limits(allowed, options)
-        return self._branch(self.rows.goal(), limits, whole, seconds, nodes, gap, matrix)
+        return self._branch(self._goal, limits, whole, seconds, nodes, gap, matrix)
 
     def least_excess(self, seconds: float = 2.0) -> Floats | None:
         """Return counts of a placement that is over its caps by the fewest bytes."""
@@ -125,4 +135,4 @@ class Relaxation:
         dual = found.get("mip_dual_bound")
         bound = float(dual) if dual is not None and np.isfinite(dual) else 0.0
         counts = None if found.x is None else np.round(self._counts(found.x))
-        return Relaxed(bound * self.rows.scale * (1 - SAFETY), counts)
+        return Relaxed(bound * self.rows.scale * (1 - SAFETY), counts, solved=found.status == 0)

@@ -1,8 +1,9 @@
 """The bound-guided colony. Macro ants choose how devices stage, micro ants arrange blocks and refine them.
 
 Visibility comes from the relaxation's reduced costs (ANTS, Maniezzo 1999); most ants resample only part of the
-best plan (Skinderowicz 2022), others arrange the counts of a macro ant's plan from scratch, led by the trail; the
-current plan moves through a neighbourhood that an additive bound screens. One call of `iterate` is one iteration.
+best plan (Skinderowicz 2022), others arrange the counts of a macro ant's plan from scratch, led by the trail and,
+over several machines, by a trail over how often the chain goes through all of them; the current plan moves through
+a neighbourhood that an additive bound screens. One call of `iterate` is one iteration.
 """
 
 from __future__ import annotations
@@ -17,9 +18,10 @@ from .params import ColonyParameters
 from .pheromone import Trail
 from .tables import Choices, CostTables, Floats
 
-__all__ = ["Colony"]
+__all__ = ["ROUNDS", "Colony"]
 
 MOST_SETTLED = 32
+ROUNDS = (1, 2, 3, 4, 6, 8, 12)  # times that the chain goes through the machines
 
 
 class Colony:
@@ -33,8 +35,10 @@ class Colony:
         self.evaluations = self.iterations = self.idle = 0
         self.widths = tables.valid.sum(1)
         self.visibility = visibility
+        self.staged = tables.staged[np.unique(tables.classes, return_index=True)[1]]
         self.neighbourhood = Neighbourhood.of(tables, self.visibility, params.kinds)
         self.trail = Trail(tables.valid, params.evaporation, params.trail_minimum, params.adaptive)
+        self.rounds = Trail(np.ones((1, len(ROUNDS)), np.bool_), params.evaporation, params.trail_minimum, False)
         self.best = self.current = self.leader = np.zeros(tables.shape[0], np.int64)
         self.best_value = self.best_over = self.current_value = self.mean = float("inf")
 
@@ -42,6 +46,11 @@ class Colony:
     def feasible(self) -> bool:
         """Whether the best plan fits under every cap."""
         return self.best_over == 0
+
+    @property
+    def bound_value(self) -> float:
+        """The best objective of a plan that fits, infinite before there is one: nothing dearer is of interest."""
+        return self.best_value if self.feasible else float("inf")
 
     def consider(self, choices: Choices) -> tuple[Floats, Floats]:
         """Evaluate and keep the best; a plan over its caps counts only until one fits."""
@@ -63,17 +72,20 @@ class Colony:
         passed = (self.idle % self.params.restart_after) / self.params.restart_after
         return self.params.threshold * (1.0 - passed)
 
-    def arrange(self, counts: Choices, ants: int) -> Choices:
-        """Return arrangements of a plan's counts, led by the trail."""
-        orders = site_orders(self.tables, counts)
-        order = orders[int(self.generator.integers(min(4, len(orders))))]
-        liking = np.log(np.maximum(self.trail.values, 1e-3) / 0.5) * self.params.liking
-        return arrange(self.tables, counts, order, Spread.drawn(ants, self.generator), self.generator, liking)
-
     def try_plan(self, counts: Choices) -> None:
-        """Arrange a new plan, and remember how good it can be."""
-        values, over = self.consider(self.arrange(counts, self.params.ants))
-        self.macro.judge(counts, float(np.where(over == 0, values, np.inf).min()))
+        """Arrange a plan's counts, led by the trails, and remember how good it can be."""
+        orders = site_orders(self.tables, counts)
+        turns = len(orders[0]) > 1 and (self.staged & (counts > 0)).any()
+        weight = self.rounds.values[0] if turns else np.eye(len(ROUNDS))[0]
+        drawn = self.generator.choice(len(ROUNDS), self.params.ants, p=weight / weight.sum())
+        spread = Spread.drawn(self.params.ants, self.generator, np.array(ROUNDS)[drawn])
+        liking = np.log(np.maximum(self.trail.values, 1e-3) / 0.5) * self.params.liking
+        values, over = self.consider(arrange(self.tables, counts, orders, spread, self.generator, liking))
+        values = np.where(over == 0, values, np.inf)
+        best = int(values.argmin())
+        if turns and np.isfinite(values[best]):
+            self.rounds.deposit([(1.0, drawn[best : best + 1])])
+        self.macro.judge(counts, float(values[best]))
 
     def _focused(self, ants: int) -> Choices:
         """Return ants that resample a few blocks of the current plan from trail and visibility."""
@@ -101,12 +113,7 @@ class Colony:
         found = [self._focused(focused)] if focused else []
         if self.params.scratch_ants:
             found.append(self._scratch(self.params.scratch_ants))
-        plan = self.macro.elite(self.generator) if self.iterations % self.params.arrange_every == 0 else None
-        if plan is not None:
-            found.append(self.arrange(plan, self.params.ants))
-        elif not found:
-            found.append(self._focused(self.params.ants))
-        return np.concatenate(found)
+        return np.concatenate(found or [self._focused(self.params.ants)])
 
     def _improve(self) -> None:
         """Local search around the current plan, screened by the additive lower bound."""
@@ -142,8 +149,10 @@ class Colony:
         params = self.params
         self.idle += 1
         if params.macro_every and self.iterations % params.macro_every == 0:
-            for counts in self.macro.walk(self.best, self.best_value, macro_seconds, self.generator):
+            for counts in self.macro.walk(self.best, self.bound_value, macro_seconds, self.generator):
                 self.try_plan(counts)
+        if self.iterations % params.arrange_every == 0 and (plan := self.macro.elite(self.generator)) is not None:
+            self.try_plan(plan)
         ants = self._construct()
         values, over = self.consider(ants)
         fitting = values[over == 0]

@@ -1,10 +1,10 @@
 """The upper level: macro ants choose how each exec device stages, the relaxation says what that allows at best.
 
-A macro is (slots, slot size) of one device; its memory couples all blocks. A macro ant changes the macro of one
-device, and is scored by the bound of the relaxation under it: a bound above the best plan is a certificate that
-this macro need not be looked at again, and the least bound of a device's macros bounds the whole problem. What is
-left becomes whole counts, which the lower level arranges. Some ants ask for lanes with slack, as no schedule
-fills a lane completely.
+A macro is (slots, slot size) of one device; its memory couples all blocks. A macro ant expands a node of the tree of
+macro choices, the one with the least bound or the one to which the trail leads; a bound above the best plan is a
+certificate that a node need not be looked at again. What is left becomes whole counts, which the lower level
+arranges. Other ants start from the counts of a good plan. Some ask for lanes with slack, as no schedule fills a
+lane completely.
 """
 
 from __future__ import annotations
@@ -12,8 +12,9 @@ from __future__ import annotations
 import numpy as np
 
 from .arrange import counts_of, rounded
-from .bound import Relaxation
+from .bound import Relaxation, Relaxed
 from .descent import descend
+from .macro_tree import MacroTree
 from .params import ColonyParameters
 from .pheromone import Trail
 from .tables import Choices, CostTables, Floats
@@ -21,18 +22,17 @@ from .tables import Choices, CostTables, Floats
 __all__ = ["MacroAnts"]
 
 SLACKS = (0.0, 0.0, 0.03, 0.1, 0.25)
-CLOSE = 1e-6
 KICKS = 0.6  # share of macro ants that start from a known plan
-WHOLE = 0.2  # share of the others that ask for whole counts by branch and bound
+LED = 0.5  # share of the others that the trail leads
 MOST_PLANS = 64
 MOST_OPTIONS = 32  # per class: the descent takes the likeliest only
 
 
 class MacroAnts:
-    """What the macro ants know: a trail over [device, macro], bounds per macro, plans as counts."""
+    """What the macro ants know: a trail over [device, macro], a tree with bounds, plans as counts."""
 
     def __init__(
-        self, tables: CostTables, relaxation: Relaxation, params: ColonyParameters, visibility: Floats
+        self, tables: CostTables, relaxation: Relaxation, root: Relaxed, params: ColonyParameters, visibility: Floats
     ) -> None:
         first = np.unique(tables.classes, return_index=True)[1]
         likely = visibility[first] + np.where(tables.valid[first], 0.02, 0.0)
@@ -46,7 +46,8 @@ class MacroAnts:
         width = max((len(row) for row in self.of_device), default=0)
         valid = np.array([[i < len(row) for i in range(width)] for row in self.of_device], dtype=np.bool_)
         self.trail = Trail(valid.reshape(len(self.devices), width), params.evaporation, params.trail_minimum, False)
-        self.bounds: Floats = np.zeros(self.trail.values.shape)
+        self.tree = MacroTree(relaxation, root)
+        self.index = {macro.column: i for i, macro in enumerate(relaxation.macros)}
         self.plans: dict[bytes, tuple[float, Choices]] = {}
 
     def learn(self, counts: Floats | None, slack: float = 0.0) -> list[Choices]:
@@ -102,37 +103,30 @@ class MacroAnts:
         return np.array(found, dtype=np.int64)
 
     def bound(self, best: float) -> float:
-        """Return what the certificates prove: the least bound over one device's macros, for the best device."""
-        if not self.devices:
-            return 0.0
-        capped = np.where(self.trail.valid, np.minimum(self.bounds, best), np.inf)
-        return float(capped.min(1).max())
+        """Return what the certificates prove, at most `best`."""
+        return min(self.tree.bound, best)
+
+    def explore(self, value: float, seconds: float | None) -> list[Choices]:
+        """Expand the node with the least bound; return its plan as counts, [] when it is known or nothing is open."""
+        node = self.tree.least(value)
+        return [] if node is None else self.learn(self.tree.expand(node, value, seconds))
 
     def walk(self, best: Choices, value: float, seconds: float | None, generator: np.random.Generator) -> list[Choices]:
-        """Let one macro ant go: return its plan as counts, [] when it is known or its macro proven useless."""
+        """Let one macro ant go: return its plan as counts, [] when it is known or its macros proven useless."""
         slack = float(generator.choice(SLACKS))
         start = self.elite(generator)
-        if start is not None and (not self.devices or generator.random() < KICKS):
+        if start is not None and (self.tree.least(value) is None or generator.random() < KICKS):
             return self.learn(self._kicked(start, generator), slack)
-        used = self.macro_of(best)
-        self.trail.deposit([(1.0, used)])
-        device = int(generator.integers(len(self.devices)))
-        open_macros = self.trail.valid[device] & (self.bounds[device] < value * (1 - CLOSE))
-        weight = np.where(open_macros, self.trail.values[device] + 0.05, 0.0)
-        if weight.sum() == 0:
-            return []
-        macro = int(generator.choice(len(weight), p=weight / weight.sum()))
-        allowed = np.ones(len(self.relaxation.macros), dtype=np.bool_)
-        for i, other in enumerate(self.relaxation.macros):
-            if other.device == self.devices[device]:
-                allowed[i] = other is self.of_device[device][macro]
-        linear = self.relaxation.linear(allowed)
-        self.bounds[device, macro] = max(self.bounds[device, macro], linear.bound)
-        if linear.bound >= value * (1 - CLOSE):
-            return []
-        if generator.random() > WHOLE:
-            return self.learn(linear.counts, slack)
-        whole = self.relaxation.integer(seconds, allowed, nodes=100, gap=1e-3, slack=slack)
-        if slack == 0.0:
-            self.bounds[device, macro] = max(self.bounds[device, macro], whole.bound)
-        return self.learn(whole.counts, slack)
+        node = self.tree.least(value)
+        if self.devices and generator.random() < LED:
+            self.trail.deposit([(1.0, self.macro_of(best))])
+            node = self.tree.containing(self._led(generator), value) or node
+        return [] if node is None else self.learn(self.tree.expand(node, value, seconds), slack)
+
+    def _led(self, generator: np.random.Generator) -> Choices:
+        """Return one macro per device, drawn by the trail."""
+        drawn = []
+        for row, weight in zip(self.of_device, self.trail.values, strict=True):
+            chosen = int(generator.choice(len(row), p=weight[: len(row)] / weight[: len(row)].sum()))
+            drawn.append(self.index[row[chosen].column])
+        return np.array(drawn, np.int64)

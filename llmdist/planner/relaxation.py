@@ -2,8 +2,9 @@
 
 A count n[class, option] stands for so many equal blocks. Activations are a flow between exec devices over the
 boundaries of classes; every device in use is entered once, unless the chain begins there. One macro choice per
-exec device says how many slots are held (0 .. S) and how large they are. The event graph is relaxed to its chain
-and its busiest resource, so every feasible placement is a point of this polyhedron, never dearer than it costs.
+exec device says how many slots are held (0 .. S) and how large they are. The event graph is relaxed to its chain,
+its busiest resource and the idle time of its lanes (`_stalls`), so every feasible placement is a point of this
+polyhedron, never dearer than it costs.
 """
 
 from __future__ import annotations
@@ -14,7 +15,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.sparse import csr_matrix
 
-from .tables import CostTables, Floats
+from .arrange import sites_of
+from .tables import CostTables, Floats, PassTables
 
 __all__ = ["Macro", "Rows", "build_rows"]
 
@@ -176,6 +178,8 @@ def _seconds(rows: Rows, flow: Flow) -> None:
     for target, field, kind in passes:
         chain = rows.additive(int(start[field]), factor)
         chain |= {column: kind.transfer[s, t] * factor for column, s, t in flow if s != t}
+        if len(set(sites_of(tables))) > 1 and problem.objective != "throughput":  # elsewhere it hardly binds
+            chain |= dict.fromkeys(_stalls(rows, flow, kind, factor), 1.0)
         shared = problem.workload.in_flight if problem.objective == "throughput" else 1
         rows.row({**chain, target: -float(shared)}, -np.inf, 0.0)
         for resource in range(len(tables.resources) if problem.objective == "throughput" else stages):
@@ -187,6 +191,37 @@ def _seconds(rows: Rows, flow: Flow) -> None:
                 rows.lanes.append(len(rows.rows))
             if busy:
                 rows.row({**busy, target: -1.0}, -np.inf, 0.0)
+
+
+def _stalls(rows: Rows, flow: Flow, kind: PassTables, factor: float) -> list[int]:
+    """Add one column per exec device: how long it waits for copies, at least, and return the columns.
+
+    While the chain is elsewhere no block of the device is computed, so no slot becomes free: at most S copies touch
+    each such gap. The other copies overlap with the device's own computing, or the device waits for them.
+    """
+    tables, waits = rows.tables, []
+    for e in range(len(tables.executors)):
+        here = [(c, k) for c, k in rows.cells if rows.execute[c, k] == e]
+        copies = {(c, k): kind.copy[rows.first_of[c], k] * factor for c, k in here}
+        copies = {cell: seconds for cell, seconds in copies.items() if seconds > 0}
+        if not copies:
+            continue
+        hidden = rows.columns(len(copies), 0.0)
+        balance = {rows.count(c, k): -kind.compute[rows.first_of[c], k] * factor for c, k in here}
+        for column, ((c, k), seconds) in enumerate(copies.items(), hidden):
+            rows.upper[column] = float(rows.members[c])
+            rows.row({column: 1.0, rows.count(c, k): -1.0}, -np.inf, 0.0)
+            balance[rows.count(c, k)] += seconds
+            balance[column] = -seconds
+        slots = -float(tables.problem.slots)
+        gaps = {column: slots for column, s, t in flow if t == e and s != t}
+        first = rows.on(int(tables.classes[0]), e) if rows.members[tables.classes[0]] == 1 else {}
+        gaps |= dict.fromkeys(first, slots)
+        most = 0.0 if first or rows.members[tables.classes[0]] == 1 else -slots
+        rows.row({**dict.fromkeys(range(hidden, hidden + len(copies)), 1.0), **gaps}, -np.inf, most)
+        waits.append(rows.columns(1, np.inf))
+        rows.row({**balance, waits[-1]: -1.0}, -np.inf, 0.0)
+    return waits
 
 
 def _memory(rows: Rows, used: list[int]) -> None:

@@ -14,7 +14,7 @@ from ..cost.vectorised import Batch, peak_many
 from ..errors import InfeasibleError, PlanError
 from ..events import Event, IterationFinished, Observer, PlanFinished, PlanStarted
 from ..units import format_bytes
-from .arrange import Spread, arrange, rounded, site_orders
+from .arrange import Spread, arrange, rounded, site_orders, sites_of
 from .baselines import dynamic_programming, greedy
 from .bound import Relaxation
 from .classes import assignment_violations
@@ -30,7 +30,8 @@ from .tables import Choices, CostTables, Floats, cost_tables
 __all__ = ["evaluate", "search", "solve", "violations"]
 
 OPTIMAL_GAP = 1e-4
-FIRST_NODES = 300
+WHOLE_NODES = 300
+FIRST_NODES = 40  # of the macro tree, before the first iteration
 MOST_BUSY = 8.0
 
 
@@ -147,7 +148,7 @@ def search(
         raise _infeasible(tables, _least(relaxation, seeds[0]))
     bound = max(linear.bound if np.isfinite(linear.bound) else 0.0, _resident_floor(tables))
     visibility = _visibility(tables, linear.reduced, params.theta * bound / tables.shape[0])
-    macro = MacroAnts(tables, relaxation, params, visibility)
+    macro = MacroAnts(tables, relaxation, linear, params, visibility)
     colony = Colony(tables, macro, visibility, params, np.random.default_rng(seed))
     colony.consider(seeds)
     for counts in macro.learn(linear.counts):
@@ -167,23 +168,30 @@ def search(
         return event
 
     yield finished()
-    whole = relaxation.integer(patience(0.25), nodes=FIRST_NODES, gap=1e-4)
-    if whole.infeasible:
+    wide = len(set(sites_of(tables))) > 1  # several machines: wide programs, slow to solve
+    if wide:
+        share = 0.25 if problem.objective == "throughput" else 0.05
+        for counts in macro.learn(macro.tree.whole(patience(share), WHOLE_NODES)):
+            colony.try_plan(counts)
+    for _ in range(FIRST_NODES if params.macro_every else 0):
+        for counts in macro.explore(colony.bound_value, patience(0.05)):
+            colony.try_plan(counts)
+        if stop.seconds is not None and clock() - started > (0.1 if wide else 0.25) * stop.seconds:
+            break
+    if macro.tree.bound == float("inf") and not colony.feasible:
         raise _infeasible(tables, _least(relaxation, seeds[0]))
-    bound = max(bound, whole.bound)
-    for counts in macro.learn(whole.counts):
-        colony.try_plan(counts)
+    bound = max(bound, macro.bound(colony.bound_value))
     reason = None
     while reason is None:
         colony.iterate(patience(0.05))
-        bound = max(bound, macro.bound(colony.best_value))
+        bound = max(bound, macro.bound(colony.bound_value))
         event = finished()
         yield event
         progress = Progress(len(history) - 1, event.elapsed_seconds, event.best, bound, colony.idle)
         optimal = colony.feasible and event.best <= bound * (1 + OPTIMAL_GAP)
         reason = "optimal" if optimal else stop.reason(progress)
     if not colony.feasible:
-        raise _infeasible(tables, colony.best)
+        raise _infeasible(tables, _least(relaxation, colony.best))
     colony.settle()
     elapsed = clock() - started
     yield PlanFinished(len(history), elapsed, colony.best_value, bound, reason)
@@ -208,7 +216,7 @@ def _least(relaxation: Relaxation, otherwise: Choices) -> Choices:
         return otherwise
     whole, generator = rounded(tables, counts), np.random.default_rng(0)
     spread = Spread.drawn(4, generator)
-    return np.asarray(arrange(tables, whole, site_orders(tables, whole)[0], spread, generator)[0])
+    return np.asarray(arrange(tables, whole, site_orders(tables, whole), spread, generator)[0])
 
 
 def _resident_floor(tables: CostTables) -> float:

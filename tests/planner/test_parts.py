@@ -23,13 +23,13 @@ from llmdist.planner.tables import cost_tables
 
 @pytest.mark.parametrize("seed", range(8))
 def test_an_arrangement_keeps_the_counts(seed: int) -> None:
-    """Whatever the order, price, phase and noise: each class takes each option as often as was planned."""
+    """Whatever the order, rounds, price, phase and noise: each class takes each option as often as was planned."""
     tables = cost_tables(rich_problem(seed))
     generator = np.random.default_rng(seed)
     counts = counts_of(tables, random_choices(tables, 1, generator)[0])
-    for order in site_orders(tables, counts):
-        for choice in arrange(tables, counts, order, Spread.drawn(6, generator), generator):
-            assert (counts_of(tables, choice) == counts).all()
+    spread = Spread.drawn(24, generator, generator.integers(1, 6, 24))
+    for choice in arrange(tables, counts, site_orders(tables, counts), spread, generator):
+        assert (counts_of(tables, choice) == counts).all()
 
 
 def test_spread_streams_beat_a_run_of_streams() -> None:
@@ -40,7 +40,7 @@ def test_spread_streams_beat_a_run_of_streams() -> None:
     run = np.array([row.index(streamed if b in mlps[-2:] else resident) for b, row in enumerate(tables.options)])
     generator = np.random.default_rng(0)
     counts = counts_of(tables, run)
-    spread = arrange(tables, counts, site_orders(tables, counts)[0], Spread.drawn(8, generator), generator)
+    spread = arrange(tables, counts, site_orders(tables, counts), Spread.drawn(8, generator), generator)
     assert Batch(tables, spread).objective.min() < 0.95 * Batch(tables, run[None]).objective[0]
 
 
@@ -54,9 +54,9 @@ def test_the_descent_repairs_and_improves_a_plan(seed: int) -> None:
     useful = tables.valid[np.unique(tables.classes, return_index=True)[1]]
     counts = descend(tables, start, useful)
     assert (counts.sum(1) == start.sum(1)).all() and (counts >= 0).all()
-    choice = arrange(tables, counts, site_orders(tables, counts)[0], Spread.drawn(2, generator), generator)
+    choice = arrange(tables, counts, site_orders(tables, counts), Spread.drawn(2, generator), generator)
     assert (Batch(tables, choice).over == 0).all()
-    again = arrange(tables, descend(tables, counts, useful), (0,), Spread.drawn(2, generator), generator)
+    again = arrange(tables, descend(tables, counts, useful), [(0,)], Spread.drawn(2, generator), generator)
     assert Batch(tables, again).floor.min() <= Batch(tables, choice).floor.min() * 1.01
 
 

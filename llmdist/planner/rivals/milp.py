@@ -9,6 +9,7 @@ import numpy as np
 
 from ..arrange import Spread, arrange, rounded, site_orders
 from ..bound import Relaxation
+from ..colony import ROUNDS
 from .record import Record
 
 __all__ = ["milp"]
@@ -22,7 +23,6 @@ def milp(record: Record, seed: int = 0) -> None:
         return
     counts = rounded(tables, found.counts)
     orders = site_orders(tables, counts)
-    turn = 0
     while record.left:
-        record.consider(arrange(tables, counts, orders[turn % len(orders)], Spread.drawn(32, generator), generator))
-        turn += 1
+        rounds = generator.choice(ROUNDS if len(orders[0]) > 1 else (1,), 32)
+        record.consider(arrange(tables, counts, orders, Spread.drawn(32, generator, rounds), generator))
