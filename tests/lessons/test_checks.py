@@ -13,7 +13,7 @@ from llmdist.errors import PlanError
 from llmdist.hardware.profile import Device
 from llmdist.lessons import ants, bits, counting_bytes, hiding, homes, machine, one_token, serving
 from llmdist.lessons.verdict import Verdict
-from llmdist.planner import evaluate
+from llmdist.planner import MaxIterations, evaluate, solve
 from llmdist_widgets.homes import tried
 
 NONSENSE: tuple[Any, ...] = (None, "many", [], {}, (1, 2), float("nan"), float("inf"), 10**400, 1j, object(), print)
@@ -138,6 +138,13 @@ def test_the_exact_answer_comes_first() -> None:
     found = {answer.method: answer.gap for answer in ants.answers(ants.small_problem(seed=3))}
     assert min(found.values()) == 0 and found["exact, every placement"] == 0
     assert found["llmdist's colony"] < 1e-9 and found["greedy"] > 0.3
+    assert found["textbook colony"] == float("inf")
+
+
+def test_the_bound_of_the_lesson_is_below_its_optimum() -> None:
+    """The lesson says: the plan is the best there is, and its gap cannot know. Where bounds improve, say it otherwise."""
+    plan, best = solve(ants.small_problem(seed=3), stop=MaxIterations(60)), ants.optimum(ants.small_problem(seed=3))
+    assert plan.objective_seconds == pytest.approx(best) and plan.bound_seconds < 0.99 * best
 
 
 def test_the_break_even_batch_is_checked_within_one() -> None:
