@@ -142,7 +142,7 @@ def test_the_exact_answer_comes_first() -> None:
 
 
 def test_the_bound_of_the_lesson_is_below_its_optimum() -> None:
-    """The lesson says: the plan is the best there is, and its gap cannot know. Where bounds improve, say it otherwise."""
+    """The lesson says that the plan is the best there is and its gap cannot know; better bounds need other words."""
     plan, best = solve(ants.small_problem(seed=3), stop=MaxIterations(60)), ants.optimum(ants.small_problem(seed=3))
     assert plan.objective_seconds == pytest.approx(best) and plan.bound_seconds < 0.99 * best
 
