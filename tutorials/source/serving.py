@@ -70,7 +70,7 @@ CELLS = [
     ],
     "Both servers have the same card and the same requests. (A page of 2048 *is* the contiguous reservation.) Most of what "
     "the first holds stays empty, and so few requests run that the others wait: it needs much longer. "
-    "The second has room to spare: more would fit, but no more are there.\n\nPages have a price too. The kernel must look up "
+    "The second has room to spare: more would fit, but no more are there.\n\nPages have a price too. The code that reads the cache must look up "
     "where each page is. The vLLM paper measured a 20 to 26 % slower attention for it; the simulator reads a "
     "paged cache 25 % slower. And when all pages are taken, the one who came last is sent back: its pages go to the "
     "others, and later its tokens are read again.",
