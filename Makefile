@@ -51,7 +51,8 @@ lab: setup
 
 tutorials: setup
 	$(PY) tutorials/source/notebook.py
-	$(BIN)/jupyter nbconvert --to notebook --execute --inplace tutorials/*.ipynb
+	$(BIN)/jupyter nbconvert --to notebook --execute --ExecutePreprocessor.coalesce_streams=True \
+		--inplace tutorials/*.ipynb
 
 bench: setup
 	$(PY) -m llmdist.bench $(BENCH)

@@ -5,7 +5,9 @@ All methods price a placement with the same cost model; what differs is how they
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -17,9 +19,12 @@ from ..planner import MaxIterations, PlanningProblem, Workload, solve
 from ..planner.baselines import dynamic_programming, greedy, random_search
 from ..planner.exact import enumerate_optimum
 from ..planner.tables import CostTables, cost_tables
-from .verdict import Verdict
+from .verdict import Verdict, shown
 
 __all__ = ["Answer", "TextbookColony", "answers", "check_colony", "optimum", "small_problem"]
+
+
+MOST_ANTS = 1000  # 200 iterations of more would nearly try every placement
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +34,11 @@ class Answer:
     method: str
     seconds: float
     gap: float
+
+    def __str__(self) -> str:
+        if not np.isfinite(self.seconds):
+            return f"{self.method:24} nothing that fits"
+        return f"{self.method:24} {1e3 * self.seconds:7.2f} ms per token  {self.gap:7.1%} above the optimum"
 
 
 def small_problem(seed: int = 0, layers: int = 5) -> PlanningProblem:
@@ -92,8 +102,11 @@ class TextbookColony:
     beta: float = 1.0
 
     def __post_init__(self) -> None:
-        if self.ants < 1 or not 0 < self.evaporation <= 1 or self.alpha < 0 or self.beta < 0:
-            raise PlanError(f"{self} cannot walk: give at least 1 ant, 0 < evaporation <= 1, alpha and beta from 0.")
+        shares = 0 < self.evaporation <= 1 and 0 <= self.alpha < np.inf and 0 <= self.beta < np.inf
+        if not isinstance(self.ants, int) or not 1 <= self.ants <= MOST_ANTS or not shares:
+            raise PlanError(
+                f"{self} cannot walk: give 1 to {MOST_ANTS} ants, 0 < evaporation <= 1, alpha and beta from 0."
+            )
 
     def run(self, problem: PlanningProblem, iterations: int = 60, seed: int = 0) -> tuple[float, ...]:
         """Return the best seconds per token after every iteration; infinite while nothing fits."""
@@ -126,12 +139,21 @@ class TextbookColony:
         return built
 
 
-def check_colony(colony: TextbookColony, problem: PlanningProblem, seeds: int = 5, gap: float = 0.1) -> Verdict:
-    """Check that `colony` comes within `gap` of the optimum for every one of `seeds` seeds in 200 iterations."""
+def check_colony(
+    parameters: Mapping[str, Any] | TextbookColony, problem: PlanningProblem, seeds: int = 5, gap: float = 0.1
+) -> Verdict:
+    """Check that a colony comes within `gap` of the optimum for every one of `seeds` seeds in 200 iterations."""
+    try:
+        colony = parameters if isinstance(parameters, TextbookColony) else TextbookColony(**parameters)
+    except PlanError as error:
+        return Verdict(False, str(error))
+    except TypeError:
+        known = ", ".join(TextbookColony.__dataclass_fields__)
+        return Verdict(False, f"{shown(parameters)} makes no colony: give a dict of numbers for some of {known}.")
     best = optimum(problem)
     gaps = [colony.run(problem, 200, seed)[-1] / best - 1 for seed in range(seeds)]
     missed, worst = sum(found > gap for found in gaps), max(gaps)
     if missed:
-        words = f"{missed} of {seeds} seeds end more than {gap:.0%} above the optimum, worst {worst:.1%}."
-        return Verdict(False, words)
+        end = f"worst {worst:.1%}" if np.isfinite(worst) else "or without a plan that fits"
+        return Verdict(False, f"{missed} of {seeds} seeds end more than {gap:.0%} above the optimum, {end}.")
     return Verdict(True, f"all {seeds} seeds end within {gap:.0%} of the optimum, worst {worst:.2%}.")

@@ -5,9 +5,11 @@ Everything is measured by the `Judge` with the engine's own packed weights.
 
 from __future__ import annotations
 
+from typing import Any
+
 from ..errors import PlanError
-from .bits_judge import PRECISIONS, Choice, Judge, judge
-from .verdict import Verdict
+from .bits_judge import PRECISIONS, Judge, judge
+from .verdict import Verdict, shown
 
 __all__ = ["TOLERANCE", "check_choice", "greedy", "judge", "sensitivity"]
 
@@ -37,18 +39,19 @@ def greedy(made: Judge, budget: int) -> dict[str, str]:
         chosen[name] = wider
 
 
-def check_choice(choice: Choice, made: Judge, budget: int) -> Verdict:
+def check_choice(choice: Any, made: Judge, budget: int) -> Verdict:
     """Check that `choice` fits in `budget` bytes and is not behind `greedy` by more than `TOLERANCE`."""
     try:
         over = made.nbytes(choice) - budget
     except PlanError as error:
         return Verdict(False, str(error))
     except (AttributeError, TypeError):
-        return Verdict(False, f"{choice!r} is no choice: give a dict from block to precision.")
+        return Verdict(False, f"{shown(choice)} is no choice: give a dict from block to precision.")
     if over > 0:
         return Verdict(False, f"{over} bytes over the budget of {budget}.")
+    left = f"it fits, with {-over} bytes to spare"
     behind = made.score(choice).divergence - made.score(greedy(made, budget)).divergence
     if behind > TOLERANCE:
-        words = f"it fits, but is {behind:.4f} nats per 1000 tokens behind what sensitivity per byte reaches"
+        words = f"{left}, but is {behind:.4f} nats per 1000 tokens behind what sensitivity per byte reaches"
         return Verdict(False, f"{words} (tolerance {TOLERANCE:g}).")
     return Verdict(True, "the bytes went where they count, and nowhere else.")

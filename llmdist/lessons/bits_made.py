@@ -1,4 +1,4 @@
-"""Lesson 6, beyond what llmdist stores: a copy of the demo model whose matrices are rounded to 3 or 2 bits.
+"""Lesson 6, beyond what llmdist stores: a copy of the demo model whose matrices are rounded to 3, 2 or 1 bits.
 
 The copy holds the rounded numbers in float32, so its bytes are made up: what they would be if they were packed.
 """

@@ -14,7 +14,7 @@ from ..model.blocks import BYTES_PER_PARAMETER, ModelProfile
 from ..model.config import ModelConfig
 from ..model.profile import profile
 from ..planner.problem import PlanningProblem, Workload
-from .verdict import Verdict, within
+from .verdict import Verdict, number, shown, within
 
 __all__ = ["SHAPES", "check_kv_bytes", "check_largest_context", "kv_cache_bytes", "weight_bytes"]
 
@@ -25,6 +25,7 @@ SHAPES: dict[str, dict[str, int]] = {
     "Qwen3 0.6B": {"layers": 28, "heads": 16, "kv_heads": 8, "head_dim": 128, "hidden": 1024},
 }
 _TOLERANCE = 0.02
+_ARGUMENTS = ("layers", "kv_heads", "head_dim", "tokens", "bytes_per_element")
 
 
 def weight_bytes(model: ModelProfile, precision: str) -> int:
@@ -50,38 +51,53 @@ def _model(name: str) -> ModelProfile:
     return profile(config, name)
 
 
-def check_kv_bytes(function: Callable[..., Any]) -> Verdict:
+def check_kv_bytes(function: Any) -> Verdict:
     """Check `function(layers, kv_heads, head_dim, tokens, bytes_per_element)` on three shapes, within 2 %."""
+    if not callable(function):
+        return Verdict(False, f"{shown(function)} is no function: give kv_bytes itself, without arguments.")
     for name, shape in SHAPES.items():
         for tokens, precision in ((1, "bf16"), (4096, "bf16"), (4096, "fp32")):
             truth = kv_cache_bytes(_model(name), max(2, tokens), precision) * tokens / max(2, tokens)
             element = int(BYTES_PER_PARAMETER[precision])
+            given = (shape["layers"], shape["kv_heads"], shape["head_dim"], tokens, element)
             try:
-                answer = function(shape["layers"], shape["kv_heads"], shape["head_dim"], tokens, element)
+                answer = function(*given)
+                if not within(answer, truth, _TOLERANCE):
+                    where = f"for {name} with {tokens} token{'s' * (tokens > 1)} in {precision}"
+                    return Verdict(False, _hint(function, given, answer, truth, where))
             except Exception as error:
-                return Verdict(False, f"kv_bytes raised {type(error).__name__}: {error}.")
-            if not within(answer, truth, _TOLERANCE):
-                return Verdict(False, _hint(name, tokens, precision, answer, truth))
+                return Verdict(False, f"kv_bytes raised {type(error).__name__}: {' '.join(str(error).split())}.")
     return Verdict(True, "kv_bytes agrees with the planner on three shapes, two contexts and two precisions.")
 
 
-def _hint(name: str, tokens: int, precision: str, answer: Any, truth: float) -> str:
-    where = f"for {name} with {tokens} tokens in {precision}"
-    if not isinstance(answer, (int, float)):
-        return f"kv_bytes returned {answer!r} {where}, which is no number."
-    times = answer / truth
+def _hint(function: Callable[..., Any], given: tuple[int, ...], answer: Any, truth: float, where: str) -> str:
+    value = number(answer)
+    if value is None:
+        return f"kv_bytes returned {shown(answer)} {where}, which is no number."
+    if value == 0:
+        return f"kv_bytes returned 0 {where}: is the formula still to be written?"
+    for index, name in enumerate(_ARGUMENTS):
+        doubled = function(*given[:index], 2 * given[index], *given[index + 1 :])
+        if not within(doubled, 2 * value, 0.01):
+            return f"twice the {name} must take twice the bytes, and do not {where}."
+    times = value / truth
     if abs(times - 0.5) < 0.01:
-        return f"half of it {where}: keys and values are both kept."
-    if times > 1.5:
-        return f"{times:.3g} times too much {where}: are query heads counted, or a factor twice?"
-    return f"{times:.3g} of what is kept {where}: is a factor missing?"
+        return f"half of what is kept {where}: keys and values are both kept."
+    return f"{times:.3g} times what is kept {where}: which factor is too many, or missing?"
 
 
-def check_largest_context(answer: int, memory_bytes: int, name: str = "Llama 3 8B", precision: str = "bf16") -> Verdict:
+def check_largest_context(answer: Any, memory_bytes: int, name: str = "Llama 3 8B", precision: str = "bf16") -> Verdict:
     """Check the most tokens whose KV cache fits into `memory_bytes`, within 2 %."""
     per_token = kv_cache_bytes(_model(name), 1000, precision) / 1000
     truth = int(memory_bytes // per_token)
-    if within(answer, truth, _TOLERANCE):
+    value = number(answer)
+    if value is None:
+        return Verdict(False, f"{shown(answer)} is no number of tokens.")
+    if within(value, truth, _TOLERANCE):
         return Verdict(True, f"one token of {name} keeps {per_token / 1024:.0f} KiB.")
-    side = "more than fit" if isinstance(answer, (int, float)) and answer > truth else "fewer than fit"
-    return Verdict(False, f"{answer} tokens are {side}: divide the memory by the bytes of one token.")
+    queries = SHAPES[name]["heads"] / SHAPES[name]["kv_heads"]
+    slips = {2.0: "keys and values are both kept.", 1 / queries: "are query heads counted?",
+             10**9 / 2**30: "GiB or GB?"}  # fmt: skip
+    side = "more than fit" if value > truth else "fewer than fit"
+    hint = next((words for times, words in slips.items() if within(value, times * truth, _TOLERANCE)), "")
+    return Verdict(False, f"{answer} tokens are {side}: {hint or 'divide the memory by the bytes of one token.'}")

@@ -6,15 +6,19 @@ Everything here is the planner's cost model on a machine of the catalog: simulat
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 from ..cost.timing import compute_seconds, copy_seconds, decode_step
 from ..hardware import catalog
 from ..model import shapes
 from ..planner import Assignment, Placement, PlanningProblem, evaluate
 from ..planner.build import build_problem
-from .verdict import Verdict
+from .verdict import Verdict, number, shown
 
-__all__ = ["BreakEven", "break_even", "check_break_even", "exposed_seconds", "problem", "streaming", "way_seconds"]
+__all__ = [
+    "BreakEven", "attention_copy_seconds", "break_even", "check_break_even", "computing_seconds", "exposed_seconds",
+    "in_words", "problem", "streaming", "way_seconds",
+]  # fmt: skip
 
 GPU, HOST = "cuda:0", "cpu"
 
@@ -43,7 +47,25 @@ def streaming(made: PlanningProblem, every: int, together: bool = False) -> Plac
 def exposed_seconds(made: PlanningProblem, placement: Placement) -> float:
     """Return the seconds per token that are neither hidden nor compute: TPOT minus the sum of all computes."""
     prediction = evaluate(made, placement)
-    return max(0.0, prediction.tpot_seconds - sum(prediction.block_seconds))
+    rest = prediction.tpot_seconds - sum(prediction.block_seconds)
+    return rest if rest > 1e-9 else 0.0  # what is less is the rounding of sums
+
+
+def in_words(made: PlanningProblem, placement: Placement) -> str:
+    """Return what a token takes, and how much of it is neither hidden nor compute."""
+    tpot = evaluate(made, placement).tpot_seconds
+    return f"{1e3 * tpot:6.2f} ms per token, {1e3 * exposed_seconds(made, placement):6.2f} ms of it waiting for copies"
+
+
+def computing_seconds(made: PlanningProblem) -> float:
+    """Return the seconds in which the GPU computes all blocks of one token."""
+    return sum(evaluate(made, streaming(made, len(made.blocks))).block_seconds)
+
+
+def attention_copy_seconds(made: PlanningProblem) -> float:
+    """Return the seconds in which one attention block is copied to the GPU."""
+    block = next(block for block in made.blocks if block.kind == "attention")
+    return copy_seconds(made, block, Assignment(GPU, HOST, made.precisions[0]), decode_step(made))
 
 
 def way_seconds(made: PlanningProblem, batch: int) -> dict[str, float]:
@@ -76,15 +98,14 @@ def break_even(made: PlanningProblem, limit: int = 512) -> BreakEven:
     return BreakEven(None, limit)
 
 
-def check_break_even(answer: int, made: PlanningProblem) -> Verdict:
+def check_break_even(answer: Any, made: PlanningProblem) -> Verdict:
     """Check the break-even batch within 1."""
     truth = break_even(made).batch
     assert truth is not None, "the lesson's problem has a break-even"
-    try:
-        distance = int(answer) - truth
-    except (TypeError, ValueError):
-        return Verdict(False, f"{answer!r} is no batch size.")
-    if abs(distance) <= 1:
+    batch = number(answer)
+    if batch is None or batch < 1:
+        return Verdict(False, f"{shown(answer)} is no batch size: give a whole number from 1.")
+    if abs(batch - truth) <= 1:
         return Verdict(True, "from there on, one copy serves so many tokens that the bus is the cheaper way.")
-    way = "the CPU is still faster" if distance < 0 else "streaming paid earlier"
-    return Verdict(False, f"at batch {answer} look again: {way if distance < 0 else way + ' than that'}.")
+    way = "the CPU is still faster" if batch < truth else "streaming paid earlier than that"
+    return Verdict(False, f"at batch {answer} look again: {way}.")

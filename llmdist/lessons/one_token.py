@@ -8,12 +8,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from random import Random
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..session import Session
-from .verdict import Verdict
+from .verdict import Verdict, number, shown
 
 __all__ = ["Candidate", "Mystery", "entropy_bits", "most_probable", "mystery", "surprise_bits", "tempered"]
 
@@ -66,11 +67,13 @@ class Mystery:
     token_ids: tuple[tuple[int, ...], ...]
     _temperatures: tuple[float, ...]
 
-    def check(self, answer: Sequence[float]) -> Verdict:
+    def check(self, answer: Any) -> Verdict:
         """Return whether `answer` names the temperatures in the order of `texts`."""
-        given = tuple(answer)
-        if sorted(given) != sorted(self._temperatures):
-            return Verdict(False, f"use each of {', '.join(map(str, sorted(self._temperatures)))} once.")
+        wanted = sorted(self._temperatures)
+        given = [number(one) for one in answer] if isinstance(answer, Sequence) else []
+        if None in given or sorted(filter(None, given)) != wanted:
+            words = f"{shown(answer)} is no answer: give a list with each of {', '.join(map(str, wanted))} once."
+            return Verdict(False, words)
         right = sum(a == b for a, b in zip(given, self._temperatures, strict=True))
         if right == len(given):
             return Verdict(True, "the hotter the sampling, the more surprising the tokens.")

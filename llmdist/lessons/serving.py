@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from statistics import median
+from typing import Any
 
 import numpy as np
 
@@ -16,7 +17,7 @@ from ..planner import MaxIterations, PlanResult, evaluate, plan_for
 from ..session import Session
 from .serving_inputs import Server, StepCost, requests
 from .serving_simulator import simulate
-from .verdict import Verdict
+from .verdict import Verdict, number, shown
 
 __all__ = ["Case", "Measured", "case", "check_paging_wins", "fitted", "measure", "one_after_the_other", "share_within"]
 
@@ -122,14 +123,11 @@ def paging_wins(made: Case, rate: float, page: int = 16, by: float = 0.05) -> bo
     return share_within(made, rate, page) - share_within(made, rate, made.context) >= by
 
 
-def check_paging_wins(answer: float, made: Case, tolerance: float = 0.1) -> Verdict:
+def check_paging_wins(answer: Any, made: Case, tolerance: float = 0.1) -> Verdict:
     """Check the load (requests per second) from which paging wins, within `tolerance`."""
-    try:
-        rate = float(answer)
-    except (TypeError, ValueError):
-        rate = 0.0
-    if not 0 < rate < float("inf"):
-        return Verdict(False, f"{answer!r} is no load: give requests per second.")
+    rate = number(answer) or 0.0
+    if rate <= 0:
+        return Verdict(False, f"{shown(answer)} is no load: give requests per second.")
     if paging_wins(made, rate / (1 + tolerance)):
         return Verdict(False, f"paging wins already at less than {rate:g} requests a second.")
     if not paging_wins(made, rate * (1 + tolerance)):

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+from reprlib import repr as shown
 from typing import Any
 
-__all__ = ["Verdict", "within"]
+__all__ = ["Verdict", "number", "shown", "within"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,9 +27,16 @@ class Verdict:
         printer.text(str(self))
 
 
-def within(answer: float, truth: float, tolerance: float) -> bool:
-    """Return whether `answer` is within the share `tolerance` of `truth`; False for what is no number."""
+def number(answer: Any) -> float | None:
+    """Return `answer` as a finite number; None for what is none."""
     try:
-        return abs(float(answer) - truth) <= tolerance * abs(truth)
-    except (TypeError, ValueError):
-        return False
+        value = float(answer)
+    except (TypeError, ValueError, OverflowError):
+        return None
+    return value if math.isfinite(value) else None
+
+
+def within(answer: Any, truth: float, tolerance: float) -> bool:
+    """Return whether `answer` is within the share `tolerance` of `truth`; False for what is no number."""
+    value = number(answer)
+    return value is not None and abs(value - truth) <= tolerance * abs(truth)

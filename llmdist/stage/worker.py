@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sys
 import traceback
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -38,6 +39,12 @@ def _peak_resident_bytes() -> int:
     return _resident_bytes()
 
 
+def _forget_peak() -> None:
+    """Start the system's count of the peak anew (Linux): kernels were timed before, which is no memory of the model."""
+    with suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5")
+
+
 class Worker:
     """Answers one message after the other; `handle` never raises."""
 
@@ -46,6 +53,7 @@ class Worker:
         for dtype in (torch.bfloat16, torch.float32):  # the libraries' own pools belong to the base
             for tokens in (32, 1):
                 tiny_blocks(dtype=dtype)(tokens)
+        _forget_peak()
         self._base = _resident_bytes()
         self._peak: dict[str, int] = {}
 

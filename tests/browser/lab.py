@@ -35,7 +35,9 @@ _KERNEL_IDLE = """() => { const w = window.jupyterapp && window.jupyterapp.shell
     const s = w && w.sessionContext;
     return s && s.isReady && s.session && s.session.kernel && s.session.kernel.status === 'idle'; }"""
 #: Frontend messages that come from Jupyter itself or from the test's own server going away.
-_NOT_OURS = ("favicon", "Failed to load resource", "plugin", "WebSocket", "lsp", "ResizeObserver loop")
+_NOT_OURS = (
+    "favicon", "Failed to load resource", "plugin", "WebSocket", "lsp", "ResizeObserver loop", "debugger state",
+)  # fmt: skip
 
 
 class Lab:

@@ -28,6 +28,15 @@ def test_every_lesson_has_a_page_that_names_it() -> None:
         assert f"(../{notebook.name})" in page.read_text() and f"({page.name})" in overview
 
 
+def test_minutes_agree() -> None:
+    """A lesson takes as long in its notebook as on its page and in the overview."""
+    overview = (TUTORIALS / "teacher" / "README.md").read_text()
+    for page, notebook in zip(PAGES, sorted(TUTORIALS.glob("lesson*.ipynb")), strict=True):
+        (said,) = re.findall(r"\*About (\d+) minutes", notebook.read_text())
+        assert f"**Time.** {said} minutes" in page.read_text()
+        assert re.search(rf"\({page.name}\) \|.*\| {said} \|", overview)
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 def test_answers_are_right(page: Path) -> None:
     """An Answer has the value that stands behind it, a Check says Right."""

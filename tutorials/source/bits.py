@@ -1,6 +1,7 @@
 """Lesson 6: fewer bits, block by block."""
 
 NAME = "lesson6_fewer_bits.ipynb"
+LEARN = "what rounding costs, and where bits are worth their bytes"
 CELLS = [
     "# 6 · Fewer bits\n\nThe weights of the demo model come in bf16: 16 bits each. A model that is too large can be made "
     "smaller: store each weight in 8 bits (int8) or 4 (int4). This is its [precision](../docs/glossary.md#precision). The weights are rounded for it, so the model changes. "
@@ -104,7 +105,7 @@ CELLS = [
     ],
     [
         "BUDGET = 1_720_000\nmy_choice = judge.everything('int4')      # | {block: precision, ...}\n\n"
-        "print(f'{judge.nbytes(my_choice)} of {BUDGET} bytes')\nprint(bits.check_choice(my_choice, judge, BUDGET))"
+        "print(bits.check_choice(my_choice, judge, BUDGET))"
     ],
     ["show.quality_picture(scores | {'my choice': judge.score(my_choice)}, BUDGET)"],
     "When the check says *Right*, compare your point with int8 everywhere. Which has fewer bytes? Which is better?\n\n"

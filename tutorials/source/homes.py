@@ -1,6 +1,7 @@
 """Lesson 4: three homes for a block."""
 
 NAME = "lesson4_three_homes.ipynb"
+LEARN = "where weights rest, and how copies hide behind computing"
 CELLS = [
     "# 4 · Three homes for a block\n\nA model is a chain of **[blocks](../docs/glossary.md#block)**, and every token needs "
     "all of them, one after the other. The weights of a block must rest somewhere: in the memory of the **GPU** (fast and "
@@ -109,8 +110,7 @@ CELLS = [
     "Targets: `gpu`, `cpu`, `disk>gpu`, `disk>cpu`, `cpu>gpu`. A block that comes up needs room, so another must go. Look at "
     "the bubbles first: *which of them could lie behind computing, if its block stood elsewhere?*",
     [
-        "my_moves = {'layers.30.attention': 'cpu>gpu'}\n\nplaced = show.moved(made, filled, my_moves)\n"
-        "print(homes.check_beats(placed, made))"
+        "my_moves = {'layers.30.attention': 'cpu>gpu'}\n\nplaced, verdict = show.tried(made, filled, my_moves)\nprint(verdict)"
     ],
     [
         "pair = {'fill in order': predicted_timeline(made, filled), 'mine': predicted_timeline(made, placed)}\n"

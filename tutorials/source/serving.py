@@ -1,6 +1,7 @@
 """Lesson 8: serving many, and many machines."""
 
 NAME = "lesson8_serving_many.ipynb"
+LEARN = "batches, pages of cache, and when a second machine helps"
 CELLS = [
     "# 8 · Serving many, and many machines\n\nSo far one person asked and one machine answered. Now many people ask at "
     "once. Three questions: *who is served when*, *where does everybody's memory go*, and *do more machines help*?\n\n"
@@ -69,7 +70,7 @@ CELLS = [
     ],
     "Both servers have the same card and the same requests. (A page of 2048 *is* the contiguous reservation.) Most of what "
     "the first holds stays empty, and so few requests run that the others wait: it needs much longer. "
-    "The second has room to spare: more would fit, but no more are there.\n\nPages have a price too. The kernel must look up "
+    "The second has room to spare: more would fit, but no more are there.\n\nPages have a price too. The code that reads the cache must look up "
     "where each page is. The vLLM paper measured a 20 to 26 % slower attention for it; the simulator reads a "
     "paged cache 25 % slower. And when all pages are taken, the one who came last is sent back: its pages go to the "
     "others, and later its tokens are read again.",
@@ -118,7 +119,7 @@ CELLS = [
     "One token is so small that a hop is nearly all *[latency](../docs/glossary.md#link)*: waking up and waiting, which "
     "no bandwidth shortens. Only many tokens at once, a prompt or a large batch, feel the better cable.",
     "## The relay\n\nNow we ask the planner for the most tokens *of all sequences together*, with four "
-    "**[in flight](../docs/glossary.md#in-flight)**. It spreads the model over all four computers. In the picture each row is a card.\n\n**Predict before you "
+    "**[in flight](../docs/glossary.md#in-flight)**. It spreads the model over all four computers. In the picture each row is a card, in the order in which a token visits them.\n\n**Predict before you "
     "run:** with one sequence, how much of the time does a card compute? With four?",
     [
         "spread = many_machines.placed('llama-2-13b', 'four-1g', in_flight=4)\n"

@@ -9,6 +9,8 @@ from collections.abc import Mapping
 
 from llmdist.cost.timeline import Timeline
 from llmdist.errors import PlanError
+from llmdist.lessons import homes
+from llmdist.lessons.verdict import Verdict, shown
 from llmdist.planner import Placement, PlanningProblem, PlanResult, evaluate
 from llmdist.planner.tables import cost_tables
 
@@ -18,7 +20,7 @@ from .lessons import Picture
 from .planning import placement_svg
 from .timeline import timelines_svg
 
-__all__ = ["moved", "placement_picture", "timelines_picture"]
+__all__ = ["moved", "placement_picture", "timelines_picture", "tried"]
 
 
 def moved(problem: PlanningProblem, placement: Placement, moves: Mapping[str, str]) -> Placement:
@@ -36,6 +38,19 @@ def moved(problem: PlanningProblem, placement: Placement, moves: Mapping[str, st
             raise PlanError(f"{span_words(draft.names, impossible)} cannot be {target!r}: no such device in this plan.")
         draft.set(changes)
     return draft.placement
+
+
+def tried(
+    problem: PlanningProblem, rule: Placement, moves: Mapping[str, str], by: float = homes.ASKED
+) -> tuple[Placement, Verdict]:
+    """Return `rule` with `moves` made and whether that beats the rule by `by`; `rule` itself where a move is none."""
+    try:
+        placed = moved(problem, rule, moves)
+    except PlanError as error:
+        return rule, Verdict(False, str(error))
+    except (AttributeError, TypeError):
+        return rule, Verdict(False, f"{shown(moves)} are no moves: give a dict from blocks to targets, all in quotes.")
+    return placed, homes.check_beats(placed, problem, by)
 
 
 def placement_picture(problem: PlanningProblem, placement: Placement, simulated: bool = False) -> Picture:

@@ -21,6 +21,7 @@ from .theme import HTML_STYLE, RESIDENT, STREAMED
 
 __all__ = [
     "Picture", "bars", "bytes_picture", "ladder_picture", "probabilities_picture", "race_picture", "roofline_picture",
+    "ways_picture",
 ]  # fmt: skip
 
 _COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00")
@@ -58,12 +59,16 @@ def probabilities_picture(candidates: Sequence[Candidate], title: str = "Probabi
 
 
 def ladder_picture(hardware: HardwareProfile) -> Picture:
-    """Return the bandwidths of the machine, fastest first, on a logarithmic scale."""
+    """Return the bandwidths of the machine, fastest first: true to scale, logarithmic where one would vanish."""
     rungs = ladder(hardware)
-    low = math.log10(min(rate for _, rate in rungs)) - 0.7
-    high = math.log10(max(rate for _, rate in rungs))
-    rows = [(what, (math.log10(rate) - low) / (high - low), format_rate(rate)) for what, rate in rungs]
-    title = f"Bandwidths of {hardware.machine}, {hardware.source} (each bar logarithmic)"
+    least, most = min(rate for _, rate in rungs), max(rate for _, rate in rungs)
+    if most <= 50 * least:
+        rows = [(what, rate / most, format_rate(rate)) for what, rate in rungs]
+    else:
+        low, high = math.log10(least) - 0.7, math.log10(most)
+        rows = [(what, (math.log10(rate) - low) / (high - low), format_rate(rate)) for what, rate in rungs]
+    scale = "" if most <= 50 * least else " (bars are logarithmic)"
+    title = f"Bandwidths of {hardware.machine}, {hardware.source}{scale}"
     return Picture(bars(title, rows, STREAMED).render(), "; ".join(f"{what} {words}" for what, _, words in rows))
 
 
@@ -94,11 +99,13 @@ def bytes_picture(model: ModelProfile, precision: str, tokens: int) -> Picture:
 
 def roofline_picture(device: Device, points: Mapping[str, float]) -> Picture:
     """Return FLOP/s over FLOP per byte of one device, with named intensities marked on its roof."""
-    canvas = Canvas(330, f"Roofline of {device.name}")
-    canvas.text(16, 24, f"Roofline of {device.name}: GFLOP/s over FLOP per byte (both logarithmic)", "ink b")
+    canvas = Canvas(340, f"Roofline of {device.name}")
+    canvas.text(16, 24, f"Roofline of {device.name}: what it can reach, over FLOP per byte (both logarithmic)", "ink b")
     ridge = device.flops / device.bandwidth
-    low, high = math.log10(min(ridge / 8, *points.values())), math.log10(max(8 * ridge, *points.values()))
-    bottom, top = math.log10(attainable_flops(device, 10**low)), math.log10(device.flops) + 0.15
+    low = math.log10(min(ridge / 8, *points.values()) / 2)
+    high = math.log10(2 * max(4 * ridge, *points.values()))
+    bottom, top = math.log10(attainable_flops(device, 10**low)), math.log10(device.flops) + 0.2
+    canvas.text(LEFT - 8, 46, "GFLOP/s", "soft", "end")
 
     def x_of(intensity: float) -> float:
         return LEFT + SPAN * (math.log10(intensity) - low) / (high - low)
@@ -111,17 +118,48 @@ def roofline_picture(device: Device, points: Mapping[str, float]) -> Picture:
         canvas.text(LEFT - 8, y_of(10.0**power) + 4, f"{10 ** (power - 9):g}", "soft", "end")
     for power in range(math.ceil(low), math.floor(high) + 1):
         canvas.text(x_of(10.0**power), 290, f"{10**power:g}", "soft", "middle")
-    canvas.text((LEFT + RIGHT) / 2, 314, "FLOP per byte that is read", "soft", "middle")
+    canvas.text((LEFT + RIGHT) / 2, 316, "FLOP per byte that is read", "soft", "middle")
+    canvas.line(x_of(ridge), y_of(device.flops), x_of(ridge), 270, "grid", 'stroke-width="2" stroke-dasharray="5 4"')
+    canvas.text(x_of(ridge) + 8, 262, f"ridge: {ridge:.0f} FLOP per byte", "soft")
     xs = [10**low, ridge, 10**high]
     path = line_path([x_of(x) for x in xs], [y_of(attainable_flops(device, x)) for x in xs])
     canvas.add(f'<path class="best" fill="none" stroke-width="2.5" d="{path}"/>')
-    for number, (name, intensity) in enumerate(points.items()):
+    for name, intensity in points.items():
         x, y = x_of(intensity), y_of(attainable_flops(device, intensity))
         canvas.add(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="6" fill="{STREAMED}"/>')
-        side = "end" if x > (LEFT + RIGHT) / 2 else "start"
-        canvas.text(x + (-10 if side == "end" else 10), y + 20 + 17 * (number % 2), name, "ink", side)
+        flat = intensity >= ridge
+        canvas.text(x + (0 if flat else 12), y + (24 if flat else 14), name, "ink", "middle" if flat else "start")
     reached = (f"{name}: {attainable_flops(device, i) / 1e9:.3g} GFLOP/s" for name, i in points.items())
     return Picture(canvas.render(), "; ".join(reached))
+
+
+def ways_picture(ways: Mapping[int, Mapping[str, float]], title: str = "One MLP, simulated") -> Picture:
+    """Return one line for every way: {batch: {way: seconds}} as milliseconds over the batch."""
+    canvas = Canvas(300, title)
+    canvas.text(16, 24, f"{title}: milliseconds per pass, over the sequences in the batch", "ink b")
+    names = list(next(iter(ways.values())))
+    canvas.legend(LEFT, 46, [(_COLOURS[i % 6], name) for i, name in enumerate(names)])
+    ticks = nice_ticks(0.0, 1e3 * max(max(seconds.values()) for seconds in ways.values()), 5)
+    longest = max(ways)
+
+    def y_of(milliseconds: float) -> float:
+        return 240 - 170 * milliseconds / ticks[-1]
+
+    canvas.y_axis(ticks, y_of, LEFT, RIGHT)
+    canvas.text(LEFT - 8, 58, "ms", "soft", "end")
+    for tick in nice_ticks(0.0, float(longest), 9):
+        if tick <= longest:
+            canvas.text(LEFT + SPAN * tick / longest, 260, f"{tick:g}", "soft", "middle")
+    canvas.text((LEFT + RIGHT) / 2, 284, "sequences in the batch", "soft", "middle")
+    for i, name in enumerate(names):
+        xs, ys = [LEFT + SPAN * batch / longest for batch in ways], [y_of(1e3 * each[name]) for each in ways.values()]
+        canvas.add(f'<path fill="none" stroke="{_COLOURS[i % 6]}" stroke-width="2" d="{line_path(xs, ys)}"/>')
+        for x, y in zip(xs, ys, strict=True):
+            canvas.add(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="4" fill="{_COLOURS[i % 6]}"/>')
+    first, last = min(ways), longest
+    words = (f"{name}: {1e3 * ways[first][name]:.2f} ms for {first}, {1e3 * ways[last][name]:.2f} ms for {last}"
+             for name in names)  # fmt: skip
+    return Picture(canvas.render(), "; ".join(words))
 
 
 def race_picture(curves: Mapping[str, Sequence[float]], optimum: float, title: str = "Best plan so far") -> Picture:
