@@ -88,6 +88,10 @@ class Generating(ABC):
         """Return the engine, started if need be."""
 
     @abstractmethod
+    def _learn(self, plan: PlanResult) -> None:
+        """Take what a plain generation under `plan` shows of its prices; called once it ended."""
+
+    @abstractmethod
     def _observe(self, on_event: Observer | None) -> Observer:
         """Return an observer that records and passes events on."""
 
@@ -265,6 +269,7 @@ class Generating(ABC):
         """Begin a generation, give its run and the engine, and end it whatever happens."""
         if not self._generating.acquire(blocking=False):
             raise GenerationError("A generation is running already: stop it first, or wait for its end.")
+        plan: PlanResult | None = None
         try:
             self._cancelled.clear()
             count = sum(map(len, prompts))
@@ -289,6 +294,8 @@ class Generating(ABC):
             self._observer = self._run = None
             self._generating.release()
             self._finish(on_event)
+            if plan is not None and len(prompts) == 1 and not self.stats.drafted:
+                self._learn(plan)
 
     def _between(self) -> bool:
         """Run between two passes: apply a waiting placement, or shrink; False when cancelled."""

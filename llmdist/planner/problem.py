@@ -56,7 +56,7 @@ class PlanningProblem:
     `modes` are offered (resident, streamed; on simulated machines also demand and split, whose shares on the
     CPU are `split_eighths` and whose join costs `join_seconds`). A block's penalty is its share of the
     parameters times the precision's entry in `penalties`, unless `block_penalties` says otherwise; their sum
-    must stay within `quality_budget` (None: no limit).
+    must stay within `quality_budget` (None: no limit). `spread` is the profile's: it goes into every prediction.
     """
 
     blocks: tuple[Block, ...]
@@ -76,6 +76,7 @@ class PlanningProblem:
     penalties: Mapping[str, float] = field(default_factory=lambda: dict(DEFAULT_PENALTIES))
     block_penalties: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     quality_budget: float | None = None
+    spread: float = 0.0
 
     def __post_init__(self) -> None:
         problems = list(self._violations())
