@@ -69,8 +69,10 @@ def load(
     from . import __version__
 
     hardware = hardware_profile(folder, progress=progress)
-    log = CalibrationLog.of(hardware, __version__) if calibrate and isolate else None
-    return Session(str(model), checkpoint, tokenizer, hardware, isolate, log)
+    log = CalibrationLog.of(hardware, __version__) if isolate else None  # an engine in this process has other prices
+    session = Session(str(model), checkpoint, tokenizer, hardware, isolate, log)
+    session.calibrate = calibrate
+    return session
 
 
 class Session(Generating):

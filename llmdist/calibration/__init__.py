@@ -6,9 +6,10 @@ from .fit import PRIOR_SPREAD, Calibration, Checked, fit
 from .log import CalibrationLog
 from .observation import Observation, Term, model_key
 from .observe import observed
+from .pricing import term_words
 from .words import log_words
 
 __all__ = [
     "PRIOR_SPREAD", "Calibration", "CalibrationLog", "Checked", "Observation", "Term", "fit", "log_words", "model_key",
-    "observed",
+    "observed", "term_words",
 ]  # fmt: skip

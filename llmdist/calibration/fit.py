@@ -16,7 +16,7 @@ from math import exp, log
 from ..hardware.profile import HardwareProfile
 from ..model.blocks import ModelProfile
 from .observation import Observation, model_key
-from .pricing import corrected, handover_term, pass_seconds
+from .pricing import PASS, corrected, handover_term, pass_seconds, term_words
 
 __all__ = ["PRIOR_SPREAD", "Calibration", "Checked", "fit", "fitted_factors"]
 
@@ -73,7 +73,8 @@ class Calibration:
         """Return in one sentence what the runs changed."""
         if not self.runs:
             return f"No run of {self.name} has corrected a price yet; speeds usually spread by {self.spread:.0%}."
-        changed = [f"{name} x {factor:.2f}" for name, factor in self.factors.items() if abs(factor - 1) >= 0.01]
+        felt = {name: factor for name, factor in self.factors.items() if abs(factor - 1) >= 0.01}
+        changed = [f"{term_words(name)} x {factor:.2f}" for name, factor in felt.items()]
         what = ", ".join(changed) if changed else "no price by 1 % or more"
         count = "One run" if self.runs == 1 else f"{self.runs} runs"
         return f"{count} of {self.name} corrected {what}; measured speeds spread by {self.spread:.0%}."
@@ -85,9 +86,32 @@ def fitted_factors(observations: Sequence[Observation]) -> dict[str, float]:
     Where there are runs that copied nothing, they alone speak for computing and for the pass: what a streamed run takes
     beyond them is the price of streaming.
     """
-    quiet = _logs([seen for seen in observations[-RECENT:] if not seen.streams])
-    found = {**_logs(observations[-RECENT:]), **quiet}
-    return {name: _factor(name, logs) for name, logs in sorted(found.items())}
+    recent = observations[-RECENT:]
+    quiet = _logs([seen for seen in recent if not seen.streams])
+    found = {**_logs(recent), **quiet}
+    factors = {name: _factor(name, logs) for name, logs in found.items() if not name.startswith(handover_term(""))}
+    rests = _logs([_with_rest(seen, factors) for seen in recent])
+    factors |= {name: _factor(name, rests[name]) for name in found if name in rests and name not in factors}
+    return dict(sorted(factors.items()))
+
+
+def _with_rest(seen: Observation, factors: Mapping[str, float]) -> Observation:
+    """Return the run with its hand-over as what is left at the prices as they are known now.
+
+    The hand-over and these prices follow each other in the chain: one takes less by what another takes more.
+    """
+    more = sum(
+        (factors.get(term.name, term.used) - term.used) * term.predicted_seconds
+        for term in seen.terms
+        if term.name == PASS or term.name.startswith("compute ")
+    )
+    terms = tuple(
+        replace(term, measured_seconds=max(0.0, term.measured_seconds - more))
+        if term.name.startswith(handover_term("")) and term.measured_seconds
+        else term
+        for term in seen.terms
+    )
+    return replace(seen, terms=terms)
 
 
 def _logs(observations: Sequence[Observation]) -> dict[str, list[float]]:

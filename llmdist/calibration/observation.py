@@ -25,12 +25,13 @@ class Term:
     """One price in one pass, in seconds.
 
     `name`: ``compute cpu bf16``, ``copy disk>cpu``, ``handover cpu`` or ``pass``. `measured_seconds` is None where the
-    run did not show it.
+    run did not show it. `used`: the factor at which the run took this price, where it found another one as the rest.
     """
 
     name: str
     predicted_seconds: float
     measured_seconds: float | None
+    used: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,14 +87,16 @@ class Observation:
 
     def to_json(self) -> dict[str, Any]:
         """Return the observation as plain JSON values, a term in a row."""
-        rows = [[term.name, term.predicted_seconds, term.measured_seconds] for term in self.terms]
+        rows = [[term.name, term.predicted_seconds, term.measured_seconds, term.used] for term in self.terms]
         return {**asdict(self), "options": list(self.options), "terms": rows}
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Observation:
         """Return the observation that `to_json` wrote; ValueError or TypeError when it is none."""
-        rows = data["terms"]
-        terms = tuple(Term(name, float(said), None if seen is None else float(seen)) for name, said, seen in rows)
+        terms = tuple(
+            Term(name, float(said), None if seen is None else float(seen), float(used))
+            for name, said, seen, used in data["terms"]
+        )
         return cls(**{**data, "options": tuple(data["options"]), "terms": terms})
 
 

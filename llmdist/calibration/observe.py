@@ -79,12 +79,14 @@ def observed(
 
     factors = calibration.factors
     settled = {name: factors[name] for name in calibration.settled}
+    used = {**factors, **ratios, **settled}
     predicted = predicted_terms(problem, plan.placement)
     for name in predicted:
         if name.startswith(handover_term("")) and predicted[name] > 0:
-            ratios[name] = _rest({**factors, **ratios, **settled}, name, measured, seconds)
+            ratios[name] = _rest(used, name, measured, seconds)
     terms = tuple(
-        Term(name, said, said * seen if (seen := ratios.get(name)) else None) for name, said in predicted.items()
+        Term(name, said, said * seen if (seen := ratios.get(name)) else None, used.get(name) or 1.0)
+        for name, said in predicted.items()
     )
     when = (now or datetime.now(timezone.utc)).isoformat(timespec="minutes")
     return Observation(

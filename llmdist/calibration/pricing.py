@@ -16,6 +16,7 @@ from ..planner.problem import PlanningProblem, Workload
 
 __all__ = [
     "PASS", "compute_term", "copy_term", "corrected", "handover_term", "pass_seconds", "predicted_terms", "priced_as",
+    "term_words",
 ]  # fmt: skip
 
 PASS = "pass"
@@ -34,6 +35,16 @@ def copy_term(home: str, device: str) -> str:
 def handover_term(device: str) -> str:
     """Return the name of the price of handing a streamed block over to the CPU `device`."""
     return f"handover {device}"
+
+
+def term_words(name: str) -> str:
+    """Return a price's name as people say it: ``computing in bf16 on cpu``."""
+    kind, *rest = name.split()
+    if kind == "compute":
+        return f"computing in {rest[1]} on {rest[0]}"
+    if kind == "copy":
+        return "copies from {} to {}".format(*rest[0].split(">"))
+    return f"hand-over to {rest[0]}" if kind == "handover" else "price of a pass"
 
 
 def corrected(hardware: HardwareProfile, factors: Mapping[str, float]) -> HardwareProfile:
