@@ -230,7 +230,7 @@ class Generating(ABC):
         speculate: str | Generating | None,
         draft_tokens: int,
     ) -> Iterator[GenerationStep]:
-        with self._running((prompt,), stop, on_event) as (run, engine):
+        with self._running((prompt,), stop, on_event, plain=speculate is None) as (run, engine):
             if speculate is None:
                 yield from run.steps(Stream(engine, prompt, sampling), max_new_tokens)
                 return
@@ -264,8 +264,9 @@ class Generating(ABC):
 
     @contextmanager
     def _running(
-        self, prompts: tuple[tuple[int, ...], ...], stop: tuple[str, ...], on_event: Observer | None
-    ) -> Iterator[tuple[Run, Chain]]:
+        self, prompts: tuple[tuple[int, ...], ...], stop: tuple[str, ...], on_event: Observer | None,
+        plain: bool = False,
+    ) -> Iterator[tuple[Run, Chain]]:  # fmt: skip
         """Begin a generation, give its run and the engine, and end it whatever happens."""
         if not self._generating.acquire(blocking=False):
             raise GenerationError("A generation is running already: stop it first, or wait for its end.")
@@ -294,7 +295,7 @@ class Generating(ABC):
             self._observer = self._run = None
             self._generating.release()
             self._finish(on_event)
-            if plan is not None and len(prompts) == 1 and not self.stats.drafted:
+            if plan is not None and plain and self.stats.finish_reason != "error":
                 self._learn(plan)
 
     def _between(self) -> bool:

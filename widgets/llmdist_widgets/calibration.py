@@ -12,7 +12,7 @@ from html import escape
 
 from llmdist.calibration import Calibration, Checked, Observation, log_words, term_words
 
-from .svg import Canvas, image
+from .svg import Canvas, image, nice_ticks
 from .theme import HTML_STYLE
 
 __all__ = ["calibration_html", "calibration_svg", "log_ticks"]
@@ -27,6 +27,8 @@ def log_ticks(low: float, high: float, most: int = 8) -> list[float]:
     for digits in ((1, 1.5, 2, 3, 4, 5, 7), (1, 2, 3, 5), (1, 2, 5), (1, 3), (1,)):
         ticks = [digit * 10.0**power for power in powers for digit in digits]
         ticks = [float(f"{tick:.6g}") for tick in ticks if low <= tick <= high]
+        if len(ticks) < 2:
+            return [tick for tick in nice_ticks(low, high, 4) if low <= tick <= high]
         if len(ticks) <= most:
             return ticks
     return ticks[:: math.ceil(len(ticks) / most)]

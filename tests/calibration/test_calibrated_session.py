@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,10 +12,12 @@ import llmdist
 from llmdist import Session
 from llmdist.calibration import CalibrationLog
 from llmdist.demo import model_path
-from llmdist.hardware import hardware_profile
 from llmdist.model.checkpoint import Checkpoint
 from llmdist.model.tokenizer import Tokenizer
 from llmdist.planner import MaxIterations
+
+sys.path.insert(0, str(Path(__file__).parent))
+from played import HARDWARE
 
 PROMPT = "One day Anna the ant walked to the"
 
@@ -24,7 +27,7 @@ def session(tmp_path: Path) -> Iterator[Session]:
     """The bundled model with a log of its own, the engine in this process."""
     folder = model_path()
     log = CalibrationLog({"machine": "this"}, tmp_path / "log.json")
-    session = Session("demo", Checkpoint.open(folder), Tokenizer.open(folder), hardware_profile(folder), False, log)
+    session = Session("demo", Checkpoint.open(folder), Tokenizer.open(folder), HARDWARE, False, log)
     session.plan(context=256, stop=MaxIterations(1))
     yield session
     session.unload()
@@ -50,8 +53,6 @@ def test_a_generation_adds_exactly_one_observation(session: Session) -> None:
 def test_short_batched_guessed_and_moved_runs_add_none(session: Session) -> None:
     """What cannot be priced is not logged."""
     run(session, tokens=5)
-    list(session.generate_batch([PROMPT], max_new_tokens=12))
-    assert len(session.predictions) == 1  # a batch of one is a plain run
     session.plan(context=256, batch=2, stop=MaxIterations(1))
     list(session.generate_batch([PROMPT, "Two"], max_new_tokens=12))
     list(session.generate("a b a b a b a b", max_new_tokens=16, speculate="ngram"))
@@ -59,7 +60,7 @@ def test_short_batched_guessed_and_moved_runs_add_none(session: Session) -> None
     for step in session.generate(PROMPT, max_new_tokens=16):
         if step.index == 5:
             session.apply(session.plan_result.placement.moved({names[3]: llmdist.Assignment("cpu", "disk", "bf16")}))
-    assert len(session.predictions) == 1
+    assert session.predictions == ()
 
 
 def test_later_plans_have_corrected_prices_and_a_plan_in_force_keeps_its_own(session: Session) -> None:
@@ -108,16 +109,19 @@ def test_a_damaged_log_is_told_once_and_does_not_stop_a_session(tmp_path: Path) 
     folder = model_path()
     (tmp_path / "log.json").write_text("{")
     log = CalibrationLog({}, tmp_path / "log.json")
-    made = Session("demo", Checkpoint.open(folder), Tokenizer.open(folder), hardware_profile(folder), False, log)
+    made = Session("demo", Checkpoint.open(folder), Tokenizer.open(folder), HARDWARE, False, log)
     assert [note for note in made.messages if "cannot be read" in note]
     made.unload()
 
 
-def test_load_without_calibration_plans_as_measured() -> None:
-    """`calibrate=False` is what a lesson uses."""
+def test_load_without_calibration_plans_as_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`calibrate=False` is what a lesson uses; without it the usual band stands beside the prediction."""
+    monkeypatch.setattr("llmdist.session.hardware_profile", lambda folder, progress: HARDWARE)
     loaded = llmdist.load("demo", calibrate=False)
     plan = loaded.plan(context=256, stop=MaxIterations(1))
     assert loaded.calibration is None and plan.prediction.spread == 0
+    loaded.calibrate = True
+    assert loaded.plan(context=256, stop=MaxIterations(1)).prediction.spread > 0
     loaded.unload()
 
 
