@@ -11,9 +11,10 @@ import pytest
 from llmdist.calibration import PRIOR_SPREAD, Calibration, Observation, fit, model_key, observed
 from llmdist.calibration.fit import LARGEST_FACTOR, LEAST_SPREAD, Checked, fitted_factors
 from llmdist.calibration.pricing import corrected, pass_seconds
+from llmdist.errors import PlanError
 from llmdist.events import PlacementChanged, StageRestarted
 from llmdist.hardware import HardwareProfile
-from llmdist.planner import Placement, evaluate
+from llmdist.planner import Placement, PlanResult, evaluate
 from llmdist.planner.build import build_problem
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -177,3 +178,17 @@ def test_a_checked_placement_tells_its_error() -> None:
     """Predicted twice as fast as measured is an error of +100 %."""
     one = seen(RESIDENT, {})
     assert Checked(one, one.measured_seconds / 2).error == pytest.approx(1.0)
+
+
+def test_a_corrected_plan_is_read_from_its_file_with_its_prices(tmp_path: Path) -> None:
+    """Factors and spread are part of the problem, so a saved plan predicts the same on another machine."""
+    hardware = Calibration("toy", TRUE, spread=0.07).applied(HARDWARE)
+    plan = replace(plan_of(FIRST_HALF), problem=build_problem(MODEL, hardware, context=CONTEXT))
+    plan = replace(plan, prediction=evaluate(plan.problem, FIRST_HALF))
+    plan.save(tmp_path / "plan.json")
+    again = PlanResult.load(tmp_path / "plan.json")
+    assert again.prediction == plan.prediction and again.problem == plan.problem
+    text = (tmp_path / "plan.json").read_text()
+    (tmp_path / "plan.json").write_text(text.replace('"bf16": 1.4', '"bf16": 0'))
+    with pytest.raises(PlanError, match="factor of 0"):
+        PlanResult.load(tmp_path / "plan.json")
