@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import statistics
 import tempfile
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -18,6 +19,7 @@ from typing import NamedTuple
 from ..calibration import CalibrationLog
 from ..demo import model_path
 from ..hardware import hardware_profile
+from ..hardware.cached import busy_share
 from ..model.checkpoint import Checkpoint
 from ..model.tokenizer import Tokenizer
 from ..planner import Assignment, Placement, PlanningProblem, evaluate
@@ -31,15 +33,20 @@ __all__ = ["calibration_placement", "main", "placements", "session_of"]
 
 _STEPS = 12
 _CONTEXT = 256
+_CALM_SHARE = 0.2
 _CAP_SHARES = (0.75, 0.5, 0.25)  # of the way from all streamed to all in memory
 
 
 class _Run(NamedTuple):
-    """How much is measured: tokens per run, tokens of the calibration run, rounds over all placements."""
+    """How much is measured: tokens per run, tokens of the calibration run, rounds over all placements.
+
+    `calm_seconds`: how long at most a run waits for other work on the machine to end.
+    """
 
     tokens: int
     calibration_tokens: int
     rounds: int
+    calm_seconds: float
 
 
 def placements(blocks: Sequence[str], precision: str, count: int = _STEPS) -> list[Placement]:
@@ -81,9 +88,12 @@ def session_of(model: Path) -> Session:
     return Session(str(model), checkpoint, Tokenizer.open(model), hardware_profile(model), True, log)
 
 
-def _seconds(session: Session, placement: Placement, tokens: int) -> float:
+def _seconds(session: Session, placement: Placement, tokens: int, calm_seconds: float = 0.0) -> float:
     """Return the median seconds per token under `placement`, the first quarter left out."""
     session.apply(placement)
+    end = time.monotonic() + calm_seconds
+    while time.monotonic() < end and busy_share() > _CALM_SHARE:
+        pass
     steps = list(session.generate("Anna", max_new_tokens=tokens))
     return statistics.median(step.step_seconds for step in steps[tokens // 4 :])
 
@@ -117,7 +127,7 @@ def _measure(name: str, session: Session, run: _Run) -> list[Row]:
     chosen = [("spread", placement) for placement in placements(names, precision)]
     chosen += [("under a cap", placement) for placement in _under_caps(session)]
     session.plan(context=_CONTEXT, seconds=0.5)
-    _seconds(session, calibration_placement(names, precision), run.calibration_tokens)
+    _seconds(session, calibration_placement(names, precision), run.calibration_tokens, 6 * run.calm_seconds)
     before, after = _problems(session)
     assert session.calibration is not None
     print(f"{name}: {session.calibration.sentence()}", flush=True)
@@ -125,7 +135,7 @@ def _measure(name: str, session: Session, run: _Run) -> list[Row]:
     seen: list[list[float]] = [[] for _ in chosen]
     for _ in range(run.rounds):
         for i, (_, placement) in enumerate(chosen):
-            seen[i].append(1 / _seconds(session, placement, run.tokens))
+            seen[i].append(1 / _seconds(session, placement, run.tokens, run.calm_seconds))
     rows = []
     for (kind, placement), speeds in zip(chosen, seen, strict=True):
         value = statistics.median(speeds)
@@ -167,6 +177,8 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--json", type=Path, default=Path("bench-prediction.json"))
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--shape", choices=(*SHAPES, "none"), default="1b", help="beside the bundled model")
+    parser.add_argument("--calm", type=float, default=0.0, metavar="X",
+                        help="before each run wait at most X seconds for other work to end (0)")  # fmt: skip
     parser.add_argument("--only-shape", action="store_true", help="leave the bundled model out")
     parser.add_argument("--work", type=Path, help="folder for the model; a temporary one by default")
     parser.add_argument("--why", action="store_true", help="measure what changes of three blocks cost instead")
@@ -174,11 +186,11 @@ def main(arguments: Sequence[str]) -> int:
     with tempfile.TemporaryDirectory(prefix="llmdist-bench-") as temporary:
         models: dict[str, tuple[Path, _Run]] = {}
         if not options.only_shape:
-            models["demo"] = model_path(), _Run(48, 64, options.rounds)
+            models["demo"] = model_path(), _Run(48, 64, options.rounds, options.calm)
         if options.shape != "none":
             folder = (options.work or Path(temporary)) / f"llama-{options.shape}"
             write_synthetic(folder, SHAPES[options.shape])
-            models[f"Llama {options.shape}"] = folder, _Run(8, 16, options.rounds)
+            models[f"Llama {options.shape}"] = folder, _Run(8, 16, options.rounds, options.calm)
         rows = [row for name, (folder, run) in models.items() for row in _rows(name, folder, run, options.why)]
     print(table(rows))
     limits = {} if options.why else _errors(rows)
@@ -193,8 +205,12 @@ def _rows(name: str, model: Path, run: _Run, why: bool) -> list[Row]:
         if not why:
             return _measure(name, session, run)
         names = session.plan(context=_CONTEXT, seconds=0.5).placement.blocks
-        _seconds(session, calibration_placement(names, session.profile.precision), run.calibration_tokens)
-        cap = cap_between(session, 0.5)
-        return why_rows(name, session, cap, lambda placement: _seconds(session, placement, run.tokens), run.rounds)
+        placement = calibration_placement(names, session.profile.precision)
+        _seconds(session, placement, run.calibration_tokens, 6 * run.calm_seconds)
+
+        def seconds(changed: Placement) -> float:
+            return _seconds(session, changed, run.tokens, run.calm_seconds)
+
+        return why_rows(name, session, cap_between(session, 0.5), seconds, run.rounds)
     finally:
         session.unload()

@@ -21,7 +21,7 @@ from .pricing import PASS, corrected, handover_term, pass_seconds, term_words
 __all__ = ["PRIOR_SPREAD", "Calibration", "Checked", "fit", "fitted_factors"]
 
 RECENT, CHECKED = 16, 12
-HALF_WEIGHT = 0.5
+HALF_WEIGHT = 0.2
 #: The measured price of a hand-over is the rest of two runs, so it may be near 0 and many times too small.
 LARGEST_FACTOR, LARGEST_HANDOVER = 4.0, 32.0
 #: A price below this share of the pass tells more of noise than of itself.

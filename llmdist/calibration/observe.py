@@ -1,8 +1,8 @@
 """From the events of one generation to an observation, or to none where the run says nothing of single prices.
 
 The engine's records hold wall-clock times of blocks. A block that computes while a copy runs shares the processor
-with it, so only undisturbed blocks speak for computing, and only an undisturbed gap between two passes for the price
-of a pass. The hand-over has no record: it is what is left, so that the whole pass comes out.
+with it, and the first one after a wait wakes the threads that compute, so only undisturbed blocks behind undisturbed
+ones speak for computing, and only an undisturbed gap between two passes for the price of a pass. The hand-over has no record: it is what is left, so that the whole pass comes out.
 """
 
 from __future__ import annotations
@@ -134,10 +134,14 @@ def _computing(
     """Return the ratio per CPU and precision, of resident blocks while nothing was copied."""
     step, kinds = decode_step(problem), {device.name: device.kind for device in problem.devices}
     durations: dict[str, list[float]] = defaultdict(list)
+    copied = {name for name, choice in placement.items() if choice.mode != "resident" and name != "embed"}
     last = max((end for _, end in busy), default=float("inf"))  # later copies are not in the records
     for token in tokens:
+        quiet = False  # the first block after a wait wakes the threads that compute: that belongs to the wait
         for done in token.computes:
-            if done.end_seconds <= last and _undisturbed(done.start_seconds, done.end_seconds, busy):
+            before, quiet = quiet, _undisturbed(done.start_seconds, done.end_seconds, busy)
+            quiet = quiet and done.end_seconds <= last and done.block not in copied
+            if before and quiet:
                 durations[done.block].append(done.end_seconds - done.start_seconds)
     said: dict[str, float] = defaultdict(float)
     seen: dict[str, float] = defaultdict(float)
