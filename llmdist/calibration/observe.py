@@ -1,8 +1,9 @@
 """From the events of one generation to an observation, or to none where the run says nothing of single prices.
 
 The engine's records hold wall-clock times of blocks. A block that computes while a copy runs shares the processor
-with it, and the first one after a wait wakes the threads that compute, so only undisturbed blocks behind undisturbed
-ones speak for computing, and only an undisturbed gap between two passes for the price of a pass. The hand-over has no record: it is what is left, so that the whole pass comes out.
+with it, and the first one after a wait wakes the threads that compute. So only undisturbed blocks behind undisturbed
+ones speak for computing, and only an undisturbed gap between two passes for the price of a pass. The hand-over has no
+record: it is what is left, so that the whole pass comes out.
 """
 
 from __future__ import annotations
