@@ -53,6 +53,12 @@ def test_the_view_says_the_same_as_text_and_is_small() -> None:
     assert html.count("price of a pass x") == 2 and len(html) < 40_000
 
 
+def test_one_placement_has_nothing_to_be_checked_with() -> None:
+    """It is drawn as it was predicted at first, and the legend says why there is no other point."""
+    svg = calibration_svg(fit(runs()[:1], MODEL, HARDWARE))
+    assert svg.count("<circle") == 1 + 2 and "checked from the second placement on" in svg
+
+
 def test_without_runs_there_is_a_sentence_and_no_picture() -> None:
     """An empty log draws nothing; the picture alone says what to do."""
     empty = Calibration("toy 1")
