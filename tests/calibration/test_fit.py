@@ -60,6 +60,14 @@ def test_a_run_with_a_copied_first_half_shows_every_price() -> None:
     assert found["handover cpu"] == pytest.approx(1.8, rel=0.1)
 
 
+def test_short_blocks_of_a_streamed_run_do_not_speak_for_computing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Copies empty the caches that they live in; the rest goes to the hand-over, and a run in memory still counts."""
+    monkeypatch.setattr("llmdist.calibration.observe.SHORTEST_SECONDS", 1.0)
+    streamed = ratios(seen(FIRST_HALF, TRUE))
+    assert "compute cpu bf16" not in streamed and streamed["handover cpu"] > 1.8
+    assert "compute cpu bf16" in ratios(seen(RESIDENT, TRUE))
+
+
 def test_known_factors_are_recovered_from_a_few_runs_and_price_a_new_placement() -> None:
     """After eight runs a placement that none of them had is priced within 5 %."""
     runs = [seen(p, TRUE) for p in (RESIDENT, FIRST_HALF, placed(set(NAMES[::4])), placed({"head"})) for _ in range(2)]
