@@ -221,6 +221,11 @@ class LatestRecorder:
         """Return the events of the last search, then those of the last generation."""
         return [*self._search, *self._generation]
 
+    @property
+    def generation(self) -> list[Event]:
+        """Return the events of the last generation."""
+        return list(self._generation)
+
     def recent(self, count: int) -> list[Event]:
         """Return the last `count` events of the last generation."""
         return self._generation[-count:]

@@ -88,6 +88,10 @@ class Generating(ABC):
         """Return the engine, started if need be."""
 
     @abstractmethod
+    def _learn(self, plan: PlanResult) -> None:
+        """Take what a plain generation under `plan` shows of its prices; called once it ended."""
+
+    @abstractmethod
     def _observe(self, on_event: Observer | None) -> Observer:
         """Return an observer that records and passes events on."""
 
@@ -226,7 +230,7 @@ class Generating(ABC):
         speculate: str | Generating | None,
         draft_tokens: int,
     ) -> Iterator[GenerationStep]:
-        with self._running((prompt,), stop, on_event) as (run, engine):
+        with self._running((prompt,), stop, on_event, plain=speculate is None) as (run, engine):
             if speculate is None:
                 yield from run.steps(Stream(engine, prompt, sampling), max_new_tokens)
                 return
@@ -260,11 +264,13 @@ class Generating(ABC):
 
     @contextmanager
     def _running(
-        self, prompts: tuple[tuple[int, ...], ...], stop: tuple[str, ...], on_event: Observer | None
-    ) -> Iterator[tuple[Run, Chain]]:
+        self, prompts: tuple[tuple[int, ...], ...], stop: tuple[str, ...], on_event: Observer | None,
+        plain: bool = False,
+    ) -> Iterator[tuple[Run, Chain]]:  # fmt: skip
         """Begin a generation, give its run and the engine, and end it whatever happens."""
         if not self._generating.acquire(blocking=False):
             raise GenerationError("A generation is running already: stop it first, or wait for its end.")
+        plan: PlanResult | None = None
         try:
             self._cancelled.clear()
             count = sum(map(len, prompts))
@@ -289,6 +295,8 @@ class Generating(ABC):
             self._observer = self._run = None
             self._generating.release()
             self._finish(on_event)
+            if plan is not None and plain and self.stats.finish_reason != "error":
+                self._learn(plan)
 
     def _between(self) -> bool:
         """Run between two passes: apply a waiting placement, or shrink; False when cancelled."""

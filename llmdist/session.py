@@ -13,6 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from threading import Event as Flag
 
+from .calibration import Calibration, CalibrationLog, Observation, fit, log_words, model_key, observed
 from .errors import InfeasibleError, LlmdistError, PlanError
 from .events import Event, LatestRecorder, Observer, StageRestarted
 from .generating import Generating
@@ -46,6 +47,7 @@ def load(
     revision: str | None = None,
     isolate: bool = True,
     progress: Callable[[str, float], None] | None = None,
+    calibrate: bool = True,
 ) -> Session:
     """Open a model and return its session; no weights are read before a plan asks for them.
 
@@ -55,6 +57,7 @@ def load(
     revision : branch, tag or commit of a Hugging Face name.
     isolate : run the engine in a child process (True) or in this one (False, for debugging).
     progress : called with (what, fraction) while the machine is measured for the first time.
+    calibrate : let measured generations correct the prices of later plans on this machine.
 
     Raises
     ------
@@ -63,21 +66,32 @@ def load(
     folder = resolve(str(model), revision)
     checkpoint = Checkpoint.open(folder)
     tokenizer = Tokenizer.open(folder)
-    return Session(str(model), checkpoint, tokenizer, hardware_profile(folder, progress=progress), isolate)
+    from . import __version__
+
+    hardware = hardware_profile(folder, progress=progress)
+    log = CalibrationLog.of(hardware, __version__) if isolate else None  # an engine in this process has other prices
+    session = Session(str(model), checkpoint, tokenizer, hardware, isolate, log)
+    session.calibrate = calibrate
+    return session
 
 
 class Session(Generating):
     """One loaded model on this machine."""
 
     def __init__(
-        self, name: str, checkpoint: Checkpoint, tokenizer: Tokenizer, hardware: HardwareProfile, isolate: bool
-    ) -> None:
+        self, name: str, checkpoint: Checkpoint, tokenizer: Tokenizer, hardware: HardwareProfile, isolate: bool,
+        log: CalibrationLog | None = None,
+    ) -> None:  # fmt: skip
         super().__init__()
         self.model_name, self.checkpoint, self.tokenizer = name, checkpoint, tokenizer
         self.profile, self.hardware = checkpoint.profile, hardware
         self.plan_result: PlanResult | None = None
         self.recorder = LatestRecorder()
         self.streaming = True
+        self.calibrate = True
+        self._log, self._fitted = log, (tuple[Observation, ...](), Calibration(model_key(self.profile)))
+        if log is not None and log.note:
+            self.messages.append(log.note)
         self._isolate = isolate
         self._plan_stopped = Flag()
         self._unloaded = False
@@ -124,7 +138,7 @@ class Session(Generating):
             context, batch = context or running.workload.context, running.workload.batch
             precision = precision or running.precisions
         problem = build_problem(
-            self.profile, self.hardware, vram=vram, ram=ram, disk=disk, precision=precision,
+            self.profile, self._calibrated(), vram=vram, ram=ram, disk=disk, precision=precision,
             context=context, batch=batch, objective=objective, locks=locks,
         )  # fmt: skip
         self._plan_stopped.clear()
@@ -176,6 +190,41 @@ class Session(Generating):
             self.plan()
         assert self.plan_result is not None
         return self.plan_result
+
+    # ---- calibration ------------------------------------------------------------------------------
+
+    @property
+    def predictions(self) -> tuple[Observation, ...]:
+        """Return the log of this model's generations on this machine: predicted and measured, the latest last."""
+        seen = self._log.observations if self._log is not None else ()
+        return tuple(one for one in seen if one.model == model_key(self.profile))
+
+    @property
+    def calibration(self) -> Calibration | None:
+        """Return what those generations say of the machine's prices; None where calibration is off."""
+        if self._log is None or not self.calibrate:
+            return None
+        if self._fitted[0] is not self._log.observations:
+            seen = self._log.observations
+            self._fitted = (seen, fit(seen, self.profile, self.hardware))
+        return self._fitted[1]
+
+    def forget_predictions(self) -> int:
+        """Forget this model's generations and their corrections; return how many. A plan in force keeps its prices."""
+        return self._log.forget(model_key(self.profile)) if self._log is not None else 0
+
+    def _calibrated(self) -> HardwareProfile:
+        calibration = self.calibration
+        return self.hardware if calibration is None else calibration.applied(self.hardware)
+
+    def _learn(self, plan: PlanResult) -> None:
+        calibration = self.calibration
+        if calibration is None or self._log is None or not self.streaming:
+            return
+        events = self.recorder.generation
+        seen = observed(events, plan, self.profile, self.hardware, calibration)
+        if seen is not None:
+            self._log.add(seen)
 
     # ---- engine -----------------------------------------------------------------------------------
 
@@ -253,6 +302,8 @@ class Session(Generating):
                 f"last run  {self.stats.tokens} tokens, {self.stats.tokens_per_second:.1f} tokens/s, first after "
                 f"{format_seconds(self.stats.ttft_seconds)}, peak memory {peak}"
             )
+        if self.calibration is not None:
+            lines += ["predictions", log_words(self.predictions, self.calibration)]
         return "\n".join(lines)
 
 

@@ -88,8 +88,10 @@ def _seconds_on(
     rows = _rows(problem, step)
     flops = block.flops_per_token + block.attention_flops_per_context * step.context
     read = _read_bytes(problem, block, precision, step)
-    seconds = max(read / device.bandwidth, flops * rows / device.flops)
-    return seconds * share + device.overhead_seconds * (block.hit_share(rows) if block.kind == "experts" else 1.0)
+    factor = device.precision_factors.get(precision, 1.0)
+    seconds = max(factor * read / device.bandwidth, flops * rows / device.flops)
+    begun = block.hit_share(rows) if block.kind == "experts" else 1.0
+    return seconds * share + factor * device.overhead_seconds * begun
 
 
 def host_seconds(problem: PlanningProblem, block: Block, assignment: Assignment, step: Step) -> float:

@@ -6,7 +6,8 @@ unless `source` says ``nominal``.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 __all__ = ["Device", "HardwareProfile", "Link"]
@@ -25,6 +26,8 @@ class Device:
     `pass_seconds`: fixed price of one pass on this CPU beside its blocks: asking the engine, choosing the token.
     `handover_seconds` and `handover_seconds_per_byte`: what one block that is streamed to this CPU takes from its
     computing, because the processor itself brings it.
+    `precision_factors`: how many times longer than the rates say a decode step reads and computes a block in a
+    precision, as runs have shown (see `llmdist.calibration`); 1 where none is named.
     """
 
     name: str
@@ -40,6 +43,7 @@ class Device:
     pass_seconds: float = 0.0
     handover_seconds: float = 0.0
     handover_seconds_per_byte: float = 0.0
+    precision_factors: Mapping[str, float] = field(default_factory=dict, hash=False)
 
     @property
     def machine(self) -> str:
@@ -66,7 +70,8 @@ class Link:
 class HardwareProfile:
     """The devices and links of one machine.
 
-    `source` is ``measured``, ``simulated`` or ``nominal``; `note` says what to know of the figures.
+    `source` is ``measured``, ``simulated`` or ``nominal``; `note` says what to know of the figures. `spread` is the
+    relative deviation of measured speeds from predictions made with these rates (0: not known).
     """
 
     machine: str
@@ -75,6 +80,7 @@ class HardwareProfile:
     date: str
     source: str = "measured"
     note: str = ""
+    spread: float = 0.0
 
     def device(self, name: str) -> Device:
         """Return the device called `name`; KeyError if there is none."""

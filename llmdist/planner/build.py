@@ -69,6 +69,7 @@ def build_problem(
         ),
         objective=objective,
         locks=dict(locks or {}),
+        spread=hardware.spread,
     )
 
 

@@ -14,6 +14,7 @@ from .placement import EIGHTHS, Assignment
 __all__ = ["DEFAULT_PENALTIES", "MODES", "OBJECTIVES", "PlanningProblem", "Workload"]
 
 MODES = ("resident", "streamed", "demand", "split")
+LARGEST_SPREAD = 10.0
 OBJECTIVES = ("latency", "finish", "throughput")
 #: Loss of quality when the whole model is at a precision; the unit is a model wholly in int4.
 DEFAULT_PENALTIES = {"fp32": 0.0, "bf16": 0.0, "fp16": 0.0, "int8": 0.1, "int4": 1.0}
@@ -56,7 +57,7 @@ class PlanningProblem:
     `modes` are offered (resident, streamed; on simulated machines also demand and split, whose shares on the
     CPU are `split_eighths` and whose join costs `join_seconds`). A block's penalty is its share of the
     parameters times the precision's entry in `penalties`, unless `block_penalties` says otherwise; their sum
-    must stay within `quality_budget` (None: no limit).
+    must stay within `quality_budget` (None: no limit). `spread` is the profile's: it goes into every prediction.
     """
 
     blocks: tuple[Block, ...]
@@ -76,6 +77,7 @@ class PlanningProblem:
     penalties: Mapping[str, float] = field(default_factory=lambda: dict(DEFAULT_PENALTIES))
     block_penalties: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     quality_budget: float | None = None
+    spread: float = 0.0
 
     def __post_init__(self) -> None:
         problems = list(self._violations())
@@ -102,6 +104,10 @@ class PlanningProblem:
         for device in self.devices:
             if device.executes and not (device.bandwidth > 0 and device.flops > 0):
                 found.append(f"device {device.name} has no measured rates")
+            wrong = [p for p, factor in device.precision_factors.items() if not 0 < factor < float("inf")]
+            found += [f"device {device.name} has a factor of {device.precision_factors[p]} for {p}" for p in wrong]
+        if not 0 <= self.spread <= LARGEST_SPREAD:
+            found.append(f"the spread is {self.spread}, not in 0..{LARGEST_SPREAD}")
         if self.slots < 1 or self.workload.batch < 1 or self.workload.context < 1:
             found.append("slots, batch and context must be at least 1")
         if self.objective not in OBJECTIVES:

@@ -126,14 +126,15 @@ class PlanResult:
                 f"{self.placement.count('resident')} blocks resident, {self.placement.count('streamed')} streamed"
                 + note,
                 self.placement.in_words(),
-                f"predicted{note} {prediction.tokens_per_second:.1f} tokens/s{self._band_words()} "
+                f"predicted{note} {prediction.tokens_per_second:.1f} tokens/s{self.band_words()} "
                 f"({format_seconds(prediction.tpot_seconds)} per token, first after "
                 f"{format_seconds(prediction.ttft_seconds)}); {quality}",
                 f"memory{note} {memory}; {format_bytes(prediction.bytes_per_token)} copied per token",
             ]
         )
 
-    def _band_words(self) -> str:
+    def band_words(self) -> str:
+        """Return ``, 8.1 to 9.9 expected``, or nothing where no spread is known."""
         low, high = self.prediction.band
         return f", {low:.1f} to {high:.1f} expected" if self.prediction.spread else ""
 

@@ -89,6 +89,7 @@ def evaluate(problem: PlanningProblem, placement: Placement) -> Prediction:
         bytes_per_token=sum(copied_bytes(problem, b, a, step) for b, a in pairs if b.kind != "embed"),
         block_seconds=tuple(compute_seconds(problem, b, a, step) for b, a in pairs),
         copy_seconds=tuple(0.0 if b.kind == "embed" else copy_seconds(problem, b, a, step) for b, a in pairs),
+        spread=problem.spread,
     )
 
 

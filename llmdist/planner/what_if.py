@@ -98,6 +98,7 @@ class Pricing:
             bytes_per_token=sum(self._copied[b][k] for b, k in enumerate(choice)),
             block_seconds=self._block_seconds(placement, self.tables.decode.compute[rows, choice]),
             copy_seconds=tuple(self.tables.decode.copy[rows, choice].tolist()),
+            spread=self.problem.spread,
         )
         found = () if self._fits(prediction) else tuple(violations(self.problem, placement))
         return prediction, found

@@ -17,6 +17,7 @@ class LLMDist(Configurable):
     seed = Int(0, help="Seed of %llm_plan.").tag(config=True)
     max_new_tokens = Int(64, help="Most tokens of %llm_generate.").tag(config=True)
     temperature = Float(0.0, help="Temperature of %llm_generate; 0 is greedy.").tag(config=True)
+    calibrate = Bool(True, help="Whether measured runs correct the prices of later plans.").tag(config=True)
     views = Bool(True, help="Whether magics show pictures in a notebook; otherwise they print text.").tag(config=True)
 
     def filled(self, options: argparse.Namespace, *names: str) -> argparse.Namespace:

@@ -23,8 +23,9 @@ def load(state: SessionState, line: str) -> Session | None:
     with user_errors():
         try:
             session = llmdist.load(
-                options.model, revision=options.revision, isolate=not options.inline, progress=progress
-            )
+                options.model, revision=options.revision, isolate=not options.inline, progress=progress,
+                calibrate=state.config.calibrate and options.lesson is None,
+            )  # fmt: skip
         finally:
             progress.close()
         state.replace(session)

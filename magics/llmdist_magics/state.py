@@ -40,6 +40,7 @@ class SessionState:
         """Return the session; UsageError when no model is loaded."""
         if self.session is None:
             raise UsageError("No model is loaded: run %llm_load demo or %llm_load FOLDER first.")
+        self.session.calibrate = self.config.calibrate and self.lesson is None
         return self.session
 
     def check_name(self, name: str | None) -> None:

@@ -18,5 +18,6 @@ def status(state: SessionState, line: str) -> None:
         print("No model is loaded: run %llm_load demo or %llm_load FOLDER.")
         return
     with user_errors():
+        session = state.require()
         pictures = in_notebook() and state.config.views and not options.quiet
-        show_session(state.session, pictures, quiet=False)
+        show_session(session, pictures, quiet=False)

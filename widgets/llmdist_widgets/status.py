@@ -14,6 +14,7 @@ from llmdist.hardware import HardwareProfile, describe
 from llmdist.hardware.profile import Device, Link
 from llmdist.units import format_bytes, format_rate, format_seconds
 
+from .calibration import calibration_html
 from .svg import WIDTH, Canvas, image
 from .theme import HTML_STYLE, RESIDENT
 
@@ -123,7 +124,8 @@ def status_html(session: Session) -> str:
         f"{session.profile.parameters / 1e6:.3g} M weights in {session.profile.precision}, "
         f"{len(session.profile.blocks)} blocks, context {session.profile.max_context}."
     )
-    return f'<div style="{HTML_STYLE}"><div>{loaded}</div><div>{_run(session)}</div>{picture}</div>'
+    runs = calibration_html(session.calibration, session.predictions) if session.calibration is not None else ""
+    return f'<div style="{HTML_STYLE}"><div>{loaded}</div><div>{_run(session)}</div>{picture}{runs}</div>'
 
 
 def _run(session: Session) -> str:
