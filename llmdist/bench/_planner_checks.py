@@ -28,7 +28,8 @@ SECONDS, LONG_SECONDS = 2.0, 10.0
 
 def small(count: int, blocks: int = 6) -> str:
     """Return how bound, exact optimum and colony (60 iterations) stand to each other on random problems."""
-    out_of_order, gaps, seed = 0, [], -1
+    gaps: list[float] = []
+    out_of_order, seed = 0, -1
     while len(gaps) < count:
         seed += 1
         problem = random_problem(seed, blocks)

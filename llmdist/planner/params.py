@@ -59,8 +59,7 @@ class ColonyParameters:
             )
         if not 0 < self.trail_minimum < 0.5 or self.theta <= 0 or self.resampled_blocks <= 0:
             raise PlanError("Colony parameters need 0 < trail_minimum < 0.5, theta > 0, resampled_blocks > 0.")
-        least = min(
-            self.rounds, self.macro_every, self.threshold, self.liking, self.focused_share, self.scratch_ants, self.polish
-        )
+        counted = (self.rounds, self.macro_every, self.scratch_ants, self.polish)
+        least = min(*counted, self.threshold, self.liking, self.focused_share)
         if least < 0 or self.focused_share > 1 or abs(sum(self.steps) - 1) > 1e-9 or sum(self.kinds.values()) <= 0:
             raise PlanError("Colony parameters need rounds, macro_every, threshold and liking of at least 0.")
