@@ -25,9 +25,12 @@ def source() -> Iterator[tuple[ModuleType, ModuleType]]:
     with pytest.MonkeyPatch.context() as patch:
         patch.delenv("REPOSITORY", raising=False)
         patch.syspath_prepend(str(TUTORIALS / "source"))
+        names = [name for name in sys.modules if name.partition(".")[0] in ("notebook", "links")]
+        for name in names:  # Jupyter's own package may be there under the same name
+            patch.delitem(sys.modules, name)
         yield importlib.import_module("notebook"), importlib.import_module("links")
-    for name in ("notebook", "links"):
-        sys.modules.pop(name, None)
+        for name in ("notebook", "links"):
+            sys.modules.pop(name, None)
 
 
 def markdown(path: Path) -> str:
