@@ -21,12 +21,14 @@ def written() -> Iterator[dict[str, list[str]]]:
     """What each tutorial's source would write: the texts of its cells."""
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(str(TUTORIALS / "source"))
+        for name in [name for name in sys.modules if name.partition(".")[0] in ("notebook", "links")]:
+            patch.delitem(sys.modules, name)  # Jupyter's own package may be there under the same name
         notebook, links = importlib.import_module("notebook"), importlib.import_module("links")
         modules = [importlib.import_module(name) for name in notebook.TUTORIALS]
         cells = {module.NAME: links.opened(module.NAME, module.CELLS) for module in modules}
         yield {name: [cell if isinstance(cell, str) else cell[0] for cell in many] for name, many in cells.items()}
-    for name in ("notebook", "links"):
-        sys.modules.pop(name, None)
+        for name in ("notebook", "links"):
+            sys.modules.pop(name, None)
 
 
 def cells_of(path: Path) -> list[Cell]:
