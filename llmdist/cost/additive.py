@@ -5,7 +5,7 @@ Equal blocks form a class, so a placement is first a count per (class, option); 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,6 +29,10 @@ class Totals:
     decode_busy: Floats  # [ant, resource]
     prefill_busy: Floats
     largest: Floats  # [ant, exec]: the largest staged block
+
+    def some(self, rows: NDArray[np.int64]) -> Totals:
+        """Return the sums of some placements."""
+        return Totals(*(getattr(self, field.name)[rows] for field in fields(self)))
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,6 +31,16 @@ class Batch:
         self.flat = choices + np.arange(choices.shape[1]) * tables.shape[1]
         self.totals = tables.additive.totals(choices)
 
+    def some(self, rows: Choices) -> Batch:
+        """Return the batch of some of the placements; what was summed is kept."""
+        part = object.__new__(Batch)
+        part.tables, part.choices, part.flat = self.tables, self.choices[rows], self.flat[rows]
+        part.totals = self.totals.some(rows)
+        for name in ("execute", "decode_floor", "prefill_floor"):
+            if name in self.__dict__:
+                setattr(part, name, self.__dict__[name][rows])
+        return part
+
     @cached_property
     def peak(self) -> Floats:
         """Peak bytes [ant, device]."""

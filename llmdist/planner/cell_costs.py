@@ -108,33 +108,27 @@ def _disk(problem: PlanningProblem, block: Block, option: Assignment, step: Step
 def additive(classes: BlockClasses, decode: PassTables, prefill: PassTables) -> Additive:
     """Return the matrix of everything that adds up over blocks."""
     problem = classes.problem
-    names = [device.name for device in problem.devices]
     kinds = {device.name: device.kind for device in problem.devices}
     executors = [device.name for device in problem.devices if device.executes]
-
-    def columns(of: list[str], value: Callable[[Block, Assignment, str], float]) -> Floats:
-        return np.stack([of_cells(classes, lambda b, o, n=name: value(b, o, n)) for name in of], axis=-1)  # type: ignore[misc]
-
-    def pinned(block: Block, option: Assignment, name: str) -> float:
-        needed = option.home_device == name and kinds[name] == "cpu" and kinds[option.exec_device] == "cuda"
-        return float(own_bytes(block, option)) if needed else 0.0
-
-    parts = [
-        columns(names, lambda b, o, n: rest_bytes(problem, b, o).get(n, 0.0)),
-        columns(names, pinned),
-        of_cells(classes, lambda b, o: problem.penalty(b, o.precision))[..., None],
-        columns(executors, lambda b, o, n: float(o.exec_device == n)),
-        columns(executors, lambda b, o, n: float(o.exec_device == n and needs_slot(b, o))),
-        decode.compute[..., None],
-        prefill.compute[..., None],
-        decode.busy,
-        prefill.busy,
-    ]
-    rows = len(classes.blocks) * classes.width
-    slot = columns(executors, lambda b, o, n: float(slot_bytes(b, o)) if o.exec_device == n else 0.0)
+    numbers = {name: m for m, name in enumerate(kinds)}
+    cells = [cell for row in classes.cells() for cell in row]
+    memory, pinned = np.zeros((len(cells), len(kinds))), np.zeros((len(cells), len(kinds)))
+    executing, slot = np.zeros((len(cells), len(executors))), np.zeros((len(cells), len(executors)))
+    for i, (block, option) in enumerate(cells):
+        for name, size in rest_bytes(problem, block, option).items():
+            memory[i, numbers[name]] = size
+        if kinds[option.home_device] == "cpu" and kinds[option.exec_device] == "cuda":
+            pinned[i, numbers[option.home_device]] = own_bytes(block, option)
+        executing[i, executors.index(option.exec_device)] = 1.0
+        slot[i, executors.index(option.exec_device)] = slot_bytes(block, option)
+    staged = of_cells(classes, needs_slot).reshape(-1, 1)
+    penalty = of_cells(classes, lambda b, o: problem.penalty(b, o.precision))
+    parts = [memory, pinned, penalty, executing, executing * staged, decode.compute, prefill.compute,
+             decode.busy, prefill.busy]  # fmt: skip
+    columns = [part.reshape(len(cells), -1) for part in parts]
     return Additive(
         classes.of_block * classes.width,
-        np.concatenate([part.reshape(rows, -1) for part in parts], axis=1),
-        tuple(part.shape[-1] for part in parts),
-        np.ascontiguousarray(slot.reshape(rows, -1).T),
+        np.concatenate(columns, axis=1),
+        tuple(part.shape[1] for part in columns),
+        np.ascontiguousarray(slot.T),
     )

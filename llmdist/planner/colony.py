@@ -57,18 +57,20 @@ class Colony:
 
     def consider(self, choices: Choices) -> tuple[Floats, Floats]:
         """Evaluate and keep the best; a plan over its caps counts only until one fits."""
-        batch = Batch(self.tables, choices)
-        values, over = np.full(len(choices), np.inf), batch.over
+        values, over = np.full(len(choices), np.inf), Batch(self.tables, choices).over
         fits = np.flatnonzero(over == 0) if (over == 0).any() else np.arange(len(choices))
-        self.evaluations += len(fits)
         values[fits] = Batch(self.tables, choices[fits]).objective
+        self.evaluations += len(fits)
+        self._keep(choices, values, over)
+        return values, over
+
+    def _keep(self, choices: Choices, values: Floats, over: Floats) -> None:
         first = int(np.lexsort((values, over))[0])
         if (over[first], values[first]) < (self.best_over, self.best_value * (1 - 1e-12)):
             self.best, self.best_value, self.best_over = choices[first], float(values[first]), float(over[first])
             self.idle = 0
         if over[first] == self.best_over and values[first] < self.current_value * (1 + self._threshold()):
             self.current, self.current_value = choices[first], float(values[first])
-        return values, over
 
     def _threshold(self) -> float:
         """Return by how much the current plan may get worse: it shrinks to nothing within each restart."""
@@ -167,7 +169,9 @@ class Colony:
             others = self.generator.choice(fits[half:], params.evaluated - half, replace=False)
             fits = np.concatenate([fits[:half], others])
         if len(fits):
-            self.consider(around[fits])
+            values = batch.some(fits).objective
+            self.evaluations += len(fits)
+            self._keep(around[fits], values, np.zeros(len(fits)))
 
     def _deposit(self, leader: Choices) -> None:
         """Let the iteration's leader, the current plan and the best deposit, as the convergence factor says."""

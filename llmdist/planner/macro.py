@@ -24,6 +24,7 @@ __all__ = ["MacroAnts"]
 SLACKS = (0.0, 0.0, 0.03, 0.1, 0.25)
 KICKS = 0.6  # share of macro ants that start from a known plan
 LED = 0.5  # share of the others that the trail leads
+EXPANDED = 6  # nodes of the tree for each plan that is tried
 MOST_PLANS = 64
 MOST_OPTIONS = 32  # per class: the descent takes the likeliest only
 
@@ -107,9 +108,16 @@ class MacroAnts:
         return min(self.tree.bound, best)
 
     def explore(self, value: float, seconds: float | None) -> list[Choices]:
-        """Expand the node with the least bound; return its plan as counts, [] when it is known or nothing is open."""
+        """Expand the nodes with the least bounds; return the plan of the least one left, [] when it is known."""
+        for _ in range(EXPANDED):
+            node = self.tree.least(value)
+            if node is None:
+                return []
+            counts = self.tree.expand(node, value, seconds)
+            if node.tries:  # a leaf, which takes its time
+                return self.learn(counts)
         node = self.tree.least(value)
-        return [] if node is None else self.learn(self.tree.expand(node, value, seconds))
+        return [] if node is None else self.learn(node.relaxed.counts)
 
     def walk(self, best: Choices, value: float, seconds: float | None, generator: np.random.Generator) -> list[Choices]:
         """Let one macro ant go: return its plan as counts, [] when it is known or its macros proven useless."""

@@ -45,7 +45,7 @@ class ColonyParameters:
     threshold: float = 0.002
     steps: tuple[float, ...] = (0.5, 0.3, 0.2)
     kinds: Mapping[str, float] = field(
-        default_factory=lambda: {"move": 0.2, "sibling": 0.25, "near": 0.2, "far": 0.2, "window": 0.15}
+        default_factory=lambda: {"move": 0.2, "sibling": 0.25, "near": 0.2, "far": 0.2, "window": 0.15, "border": 0.2}
     )
     restart_after: int = 40
 

@@ -31,7 +31,7 @@ __all__ = ["evaluate", "search", "solve", "violations"]
 
 OPTIMAL_GAP = 1e-4
 WHOLE_NODES = 300
-FIRST_NODES, NODES_AT_ONCE = 40, 4  # of the macro tree: the search begins with them, some per iteration
+FIRST_PLANS, PLANS_AT_ONCE = 40, 4  # of the macro tree: the search begins with them, some per iteration
 MOST_BUSY = 8.0
 
 
@@ -175,15 +175,15 @@ def search(
 
     yield finished()
     opening = (0.1 if _first_plans(colony, patience) else 0.25) if params.macro_every and params.tree else 0.0
-    nodes = 0
+    explored = 0
     bound = max(bound, macro.bound(colony.bound_value))
     reason = None
     while reason is None:
-        if nodes < FIRST_NODES and (stop.seconds is None or clock() - started < opening * stop.seconds):
-            for _ in range(NODES_AT_ONCE if opening else 0):
+        if explored < FIRST_PLANS and (stop.seconds is None or clock() - started < opening * stop.seconds):
+            for _ in range(PLANS_AT_ONCE if opening else 0):
                 for counts in macro.explore(colony.bound_value, patience(0.05)):
                     colony.try_plan(counts)
-            nodes += NODES_AT_ONCE
+            explored += PLANS_AT_ONCE
             if macro.tree.bound == float("inf") and not colony.feasible:
                 raise _infeasible(tables, _least(relaxation, seeds[0]))
         colony.iterate(patience(0.05))
@@ -210,7 +210,7 @@ def _first_plans(colony: Colony, patience: Callable[[float], float | None]) -> b
     """Try whole counts where several machines make wide programs; return whether there are."""
     if len(set(sites_of(colony.tables))) < 2:
         return False
-    share = 0.25 if colony.tables.problem.objective == "throughput" else 0.05
+    share = 0.25 if colony.tables.problem.objective == "throughput" else 0.1
     for counts in colony.macro.learn(colony.macro.tree.whole(patience(share), WHOLE_NODES)):
         colony.try_plan(counts)
     return True

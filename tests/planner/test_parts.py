@@ -7,15 +7,16 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from llmdist.bench._planner_suite import suite_problem
+from llmdist.bench._planner_suite import SUITE, suite_problem
 from llmdist.bench.random_problems import random_problem, rich_problem
 from llmdist.cost.vectorised import Batch
 from llmdist.errors import PlanError
 from llmdist.planner import Assignment, ColonyParameters
-from llmdist.planner.arrange import Spread, arrange, counts_of, site_orders
+from llmdist.planner.arrange import Spread, arrange, counts_of, site_orders, sites_of
 from llmdist.planner.baselines import random_choices
 from llmdist.planner.bound import Relaxation
 from llmdist.planner.descent import descend
+from llmdist.planner.macro import MacroAnts
 from llmdist.planner.neighbours import KINDS, Neighbourhood
 from llmdist.planner.pheromone import Trail
 from llmdist.planner.tables import cost_tables
@@ -65,7 +66,7 @@ def test_swaps_shifts_and_shuffles_keep_every_sum() -> None:
     tables = cost_tables(rich_problem(5, 6))
     choice = random_choices(tables, 1, np.random.default_rng(1))[0]
     visibility = tables.valid.astype(float)
-    for kind in KINDS:
+    for kind in [kind for kind in KINDS if kind != "border"]:
         around = Neighbourhood.of(tables, visibility, {kind: 1.0}).around(
             choice, 64, np.random.default_rng(2), np.array([1.0])
         )
@@ -73,6 +74,32 @@ def test_swaps_shifts_and_shuffles_keep_every_sum() -> None:
         assert (around != choice).any()
         assert all(kept) == (kind in ("near", "far", "window"))
         assert all(tables.valid[np.arange(len(other)), other].all() for other in around)
+
+
+def test_borders_between_machines_move_in_pairs() -> None:
+    """Every count stays, one border moves one way and a like one the other; on one machine there is nothing to move."""
+    tables = cost_tables(SUITE["32b-four-10g"]())
+    generator = np.random.default_rng(0)
+    relaxation = Relaxation(tables)
+    root = relaxation.linear()
+    whole = MacroAnts(tables, relaxation, root, ColonyParameters(), tables.valid * 1.0).learn(root.counts)[0]
+    spread = Spread.drawn(1, generator, np.array([4]))
+    choice = arrange(tables, whole, site_orders(tables, whole), spread, generator)[0]
+    sites = sites_of(tables)[tables.execute]
+    machine = np.take_along_axis(sites, choice[:, None], 1)[:, 0]
+    likely = tables.valid.astype(float)
+    around = Neighbourhood.of(tables, likely, {"border": 1.0}).around(choice, 64, generator, np.array([1.0]))
+    for other in around:
+        assert (counts_of(tables, other) == counts_of(tables, choice)).all()
+        changed = np.flatnonzero(other != choice)
+        moved = np.take_along_axis(sites, other[:, None], 1)[:, 0]
+        assert len(changed) == 2 and (moved != machine).sum() == 2
+        for block in changed:  # beside a border, at most one block of another kind away
+            assert len(set(machine[max(0, block - 2) : block + 3].tolist())) > 1
+    alone = cost_tables(suite_problem("llama-2-7b", "laptop8g"))
+    one = random_choices(alone, 1, generator)[0]
+    neighbours = Neighbourhood.of(alone, alone.valid * 1.0, {"border": 1.0})
+    assert neighbours.around(one, 8, generator, np.array([1.0])).shape == (8, len(one))
 
 
 def test_the_trail_keeps_its_limits_and_converges_to_what_is_deposited() -> None:
