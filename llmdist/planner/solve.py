@@ -207,13 +207,14 @@ def search(
 
 
 def _first_plans(colony: Colony, patience: Callable[[float], float | None]) -> bool:
-    """Try whole counts where several machines make wide programs; return whether there are."""
-    if len(set(sites_of(colony.tables))) < 2:
-        return False
-    share = 0.25 if colony.tables.problem.objective == "throughput" else 0.1
+    """Try whole counts under all macros at once; return whether there are several machines: programs are wide then."""
+    several = len(set(sites_of(colony.tables))) > 1
+    share = 0.05
+    if several:
+        share = 0.25 if colony.tables.problem.objective == "throughput" else 0.1
     for counts in colony.macro.learn(colony.macro.tree.whole(patience(share), WHOLE_NODES)):
         colony.try_plan(counts)
-    return True
+    return several
 
 
 def _visibility(tables: CostTables, reduced: Floats | None, theta: float) -> Floats:
