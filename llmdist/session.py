@@ -111,6 +111,7 @@ class Session(Generating):
         seconds: float = 2.0,
         stop: StopRule | None = None,
         locks: Mapping[str, Assignment] | None = None,
+        kv: str | None = None,
         on_event: Observer | None = None,
     ) -> PlanResult:
         """Search a placement under the limits and put it in force.
@@ -126,6 +127,7 @@ class Session(Generating):
         objective : ``latency`` (time per token) or ``finish`` (time until the last token).
         seconds, stop : time limit of the search, or a rule in its place; `MaxIterations` makes a search repeatable.
         locks : block name -> assignment that must stay.
+        kv : ``int8`` keeps keys and values in 8 bits with a scale per token and head; None in the activations' type.
 
         Raises
         ------
@@ -136,10 +138,10 @@ class Session(Generating):
         if self._generating.locked() and self.plan_result is not None:  # what runs keeps its KV cache
             running = self.plan_result.problem
             context, batch = context or running.workload.context, running.workload.batch
-            precision = precision or running.precisions
+            precision, kv = precision or running.precisions, running.workload.kv_precision
         problem = build_problem(
             self.profile, self._calibrated(), vram=vram, ram=ram, disk=disk, precision=precision,
-            context=context, batch=batch, objective=objective, locks=locks,
+            context=context, batch=batch, objective=objective, locks=locks, kv=kv,
         )  # fmt: skip
         self._plan_stopped.clear()
         ends = AnyOf((stop or MaxSeconds(seconds), Asked(self._plan_stopped.is_set)))
@@ -234,7 +236,7 @@ class Session(Generating):
             message = Load(
                 str(self.checkpoint.folder), plan.placement, plan.problem.workload.context,
                 plan.problem.workload.batch,
-                plan.problem.slots, self.streaming,
+                plan.problem.slots, self.streaming, plan.problem.workload.kv_precision,
             )  # fmt: skip
             self._chain = Chain(message, self._isolate, self._on_restart)
         self._chain.restarts = 0

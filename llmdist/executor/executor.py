@@ -55,6 +55,7 @@ class Executor:
     context, batch : size of the KV cache, in tokens and sequences.
     slots : staging slots per exec device.
     streaming : prefetch in a reader thread (True) or copy when needed (False).
+    kv : ``int8`` keeps keys and values in 8 bits; any other name keeps them in the type of the activations.
     """
 
     def __init__(
@@ -65,6 +66,7 @@ class Executor:
         batch: int = 1,
         slots: int = 2,
         streaming: bool = True,
+        kv: str = "",
     ) -> None:
         self.checkpoint, self.config = checkpoint, checkpoint.config
         self.slots, self.streaming = slots, streaming
@@ -73,7 +75,7 @@ class Executor:
         self.ropes = {
             device: Rope(self.config, device) for device in {a.exec_device for a in placement.assignments}
         }
-        self.cache = KVCache(self.config, placement, batch, context, self.dtype)
+        self.cache = KVCache(self.config, placement, batch, context, kv if kv == "int8" else self.dtype)
         self.chunk, self.pass_tokens = CHUNK_TOKENS, pass_tokens(self.config.hidden_size)
         self.reader = Reader(piece_bytes=self._piece_bytes(placement))
         self._weights: dict[str, Tensor] = {}

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from ..kernels.cpu import Weight
 from ..kernels.decode import FUSED_TOKENS, FusedAttention, FusedHead, FusedMlp, fused_block
+from ..model.compute import KeysAndValues
 from ..model.config import ModelConfig
 from ..model.rope import Rope
 
@@ -32,7 +33,7 @@ class FusedBlocks:
         weights: Mapping[str, Weight],
         x: Tensor,
         rope: Rope,
-        cache: tuple[Tensor, Tensor] | None,
+        cache: KeysAndValues | None,
         start: int | tuple[int, ...],
     ) -> Tensor | None:
         """Return what block `name` makes of `x`, in float32; None where only the layers compute it.
@@ -56,7 +57,7 @@ class FusedBlocks:
         return x
 
     def _call(
-        self, name: str, weights: Mapping[str, Weight], cache: tuple[Tensor, Tensor] | None
+        self, name: str, weights: Mapping[str, Weight], cache: KeysAndValues | None
     ) -> FusedAttention | FusedMlp | FusedHead | None:
         first = next(iter(weights.values()))
         key = name, first.data_ptr() if isinstance(first, Tensor) else first.data.data_ptr()

@@ -16,6 +16,7 @@ struct Attention {
     Matrix qkv, out;
     Vector norm, q_norm, k_norm;  // q_norm and k_norm may be null
     void *keys, *values;          // (batch, kv_heads, context, head_dim)
+    uint16_t *key_scales, *value_scales;  // bf16 (batch, kv_heads, context) of an int8 cache, else null
     const float *cos, *sin;       // (tokens, head_dim / 2), `table_stride` apart for each sequence
     const int64_t *starts;        // position of each sequence's first token
     int64_t batch, tokens, table_stride, context, heads, kv_heads, head_dim, cache_kind;
@@ -67,8 +68,22 @@ static void widen(const void *from, int kind, int64_t at, int64_t count, float *
     if (kind == FP32) memcpy(to, (const float *)from + at, (size_t)count * 4);
     else if (kind == BF16)
         for (int64_t i = 0; i < count; i++) to[i] = from_bf16(((const uint16_t *)from)[at + i]);
+    else if (kind == INT8)
+        for (int64_t i = 0; i < count; i++) to[i] = (float)((const int8_t *)from)[at + i];
     else
         for (int64_t i = 0; i < count; i++) to[i] = from_fp16(((const uint16_t *)from)[at + i]);
+}
+
+// Store one token's key or value of one head; in int8 as `quantise_rows` of int8_cache.py does.
+static void store_row(void *cache, uint16_t *scales, int kind, int64_t position, int64_t d, const float *x) {
+    if (kind != INT8) {
+        for (int64_t i = 0; i < d; i++) store_one(cache, kind, position * d + i, x[i]);
+        return;
+    }
+    const uint16_t bits = to_bf16(largest(x, d) / 127.f);
+    const float scale = from_bf16(bits), inverse = scale > 1e-30f ? 1.f / scale : 0.f;
+    scales[position] = bits;
+    for (int64_t i = 0; i < d; i++) ((int8_t *)cache)[position * d + i] = (int8_t)std::nearbyint(x[i] * inverse);
 }
 
 // Norm and rotate the heads of every token and write its keys and values into the caches.
@@ -84,12 +99,10 @@ static void append(const Attention &a, float *qkv) {
             rotate(head, a.cos + at, a.sin + at, d / 2);
         }
         for (int64_t g = 0; g < a.kv_heads; g++) {
-            const int64_t at = ((b * a.kv_heads + g) * a.context + a.starts[b] + t) * d;
+            const int64_t at = (b * a.kv_heads + g) * a.context + a.starts[b] + t;
             const float *key = qkv + n * width + (a.heads + g) * d, *value = key + a.kv_heads * d;
-            for (int64_t i = 0; i < d; i++) {
-                store_one(a.keys, (int)a.cache_kind, at + i, key[i]);
-                store_one(a.values, (int)a.cache_kind, at + i, value[i]);
-            }
+            store_row(a.keys, a.key_scales, (int)a.cache_kind, at, d, key);
+            store_row(a.values, a.value_scales, (int)a.cache_kind, at, d, value);
         }
     }
 }
@@ -105,7 +118,7 @@ static void attend(const Attention &a, const float *q, int64_t base, int64_t cou
             float sum = 0;
 #pragma omp simd reduction(+ : sum)
             for (int64_t i = 0; i < d; i++) sum += q[j * d + i] * row[i];
-            scores[j * count + p] = sum * scale;
+            scores[j * count + p] = sum * (a.key_scales ? scale * from_bf16(a.key_scales[base / d + p]) : scale);
         }
     }
     for (int64_t j = 0; j < group; j++) {
@@ -115,6 +128,8 @@ static void attend(const Attention &a, const float *q, int64_t base, int64_t cou
 #pragma omp simd reduction(+ : sum)
         for (int64_t p = 0; p < count; p++) sum += s[p] = fast_exp(s[p] - peak);
         for (int64_t p = 0; p < count; p++) s[p] /= sum;
+        if (a.value_scales)
+            for (int64_t p = 0; p < count; p++) s[p] *= from_bf16(a.value_scales[base / d + p]);
     }
     std::fill(out, out + group * d, 0.f);
     for (int64_t p = 0; p < count; p++) {

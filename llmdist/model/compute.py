@@ -7,14 +7,17 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from ..kernels.int8_cache import Int8Cache
 from .config import ModelConfig
 from .layers import Rope, Weights, attention, mlp
 from .moe import Routed, experts, route
 
-__all__ = ["Activation", "compute_layer_block", "wanted_experts"]
+__all__ = ["Activation", "KeysAndValues", "compute_layer_block", "wanted_experts"]
 
 #: What passes between two blocks.
 Activation = Tensor | Routed
+#: The KV cache of one attention, for some sequences.
+KeysAndValues = tuple[Tensor | Int8Cache, Tensor | Int8Cache]
 
 
 def compute_layer_block(
@@ -23,7 +26,7 @@ def compute_layer_block(
     w: Weights,
     x: Activation,
     rope: Rope,
-    cache: tuple[Tensor, Tensor] | None,
+    cache: KeysAndValues | None,
     start: int | tuple[int, ...],
 ) -> Activation:
     """Return what the block `name` (attention, MLP, router or experts of a layer) makes of `x`.

@@ -13,7 +13,7 @@ __all__ = ["Applied", "Apply", "Failed", "Forward", "Load", "Loaded", "Message",
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """Open the checkpoint in `folder` and bring it into `placement`."""
+    """Open the checkpoint in `folder` and bring it into `placement`; `kv` is the KV cache's precision."""
 
     folder: str
     placement: Placement
@@ -21,6 +21,7 @@ class Load:
     batch: int
     slots: int
     streaming: bool
+    kv: str = ""
 
 
 @dataclass(frozen=True, slots=True)

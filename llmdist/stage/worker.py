@@ -81,7 +81,7 @@ class Worker:
         self.close()
         checkpoint = Checkpoint.open(Path(message.folder))
         self._executor = executor_for(checkpoint)(
-            checkpoint, message.placement, message.context, message.batch, message.slots, message.streaming
+            checkpoint, message.placement, message.context, message.batch, message.slots, message.streaming, message.kv,
         )
         return Loaded(self.memory())
 

@@ -63,6 +63,7 @@ def _plan() -> MagicParser:
         "--context", type=int, metavar="N", help="tokens that the KV cache must hold"
     )
     parser.add_argument("--batch", type=int, default=1, metavar="N", help="sequences (1)")
+    parser.add_argument("--kv", choices=("int8",), help="keep keys and values in 8 bits: half the KV cache")
     parser.add_argument("--machine", metavar="NAME", help="simulate a known machine, such as rtx4090; applies nothing")
     parser.add_argument("--model-shape", metavar="NAME",
                         help="simulate a known model, such as llama-2-13b; needs no model loaded")  # fmt: skip

@@ -55,7 +55,7 @@ def plan(state: SessionState, line: str) -> PlanResult | Background | None:
 
 
 def _arguments(options: argparse.Namespace) -> dict[str, Any]:
-    names = ("disk", "context", "batch", "objective", "seed", "seconds")
+    names = ("disk", "context", "batch", "kv", "objective", "seed", "seconds")
     return {
         "vram": parse_size(options.vram) if options.vram else None,
         "ram": parse_size(options.ram) if options.ram else None,
