@@ -7,7 +7,6 @@ the caches; a kernel whose result is wrong is out whatever its speed. Nothing is
 from __future__ import annotations
 
 import json
-import os
 import statistics
 import time
 from collections.abc import Callable
@@ -21,7 +20,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from ..paths import cache_folder
+from ..paths import cache_folder, replace_text
 from .cpu import KINDS, Weight, kernels, matrix_argument, product, unpack_quickly
 from .packing import PackedMatrix, pack, packed_bytes
 
@@ -88,9 +87,7 @@ def _is_idle() -> bool:
 
 def _store(path: Path, found: dict[str, Choice]) -> None:
     with suppress(OSError):
-        draft = path.with_name(f"{path.name}.{os.getpid()}")
-        draft.write_text(json.dumps({k: asdict(v) for k, v in found.items()} | {"torch": str(torch.__version__)}))
-        draft.replace(path)
+        replace_text(path, json.dumps({k: asdict(v) for k, v in found.items()} | {"torch": str(torch.__version__)}))
 
 
 @torch.inference_mode()

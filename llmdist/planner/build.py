@@ -70,6 +70,7 @@ def build_problem(
         ),
         objective=objective,
         locks=dict(locks or {}),
+        modes=_modes(profile),
         spread=hardware.spread,
     )
 
@@ -104,6 +105,12 @@ def _precisions(profile: ModelProfile, precision: str | Sequence[str] | None) ->
             f"which llmdist does not quantise: give one of {', '.join(PLAIN_PRECISIONS)}."
         )
     return tuple(dict.fromkeys(names))
+
+
+def _modes(profile: ModelProfile) -> tuple[str, ...]:
+    """Return how weights may come to where they compute; single experts can also be read once they are chosen."""
+    plain = ("resident", "streamed")
+    return (*plain, "demand") if any(block.kind == "experts" for block in profile.blocks) else plain
 
 
 def _kv_precision(profile: ModelProfile, kv: str | None, plain: str) -> str:

@@ -46,16 +46,18 @@ class Forward:
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """The checkpoint is in place. `memory_bytes`: used above the empty process, per device."""
+    """The checkpoint is in place. `memory_bytes`: used above the empty process, per device; `note`: for the user."""
 
     memory_bytes: Mapping[str, int]
+    note: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Applied:
-    """The new placement is in force."""
+    """The new placement is in force; fields as in `Loaded`."""
 
     memory_bytes: Mapping[str, int]
+    note: str = ""
 
 
 @dataclass(frozen=True, slots=True)

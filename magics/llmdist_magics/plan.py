@@ -35,8 +35,13 @@ def plan(state: SessionState, line: str) -> PlanResult | Background | None:
     state.check_name(options.out)
     if simulated and options.background:
         raise UsageError("%llm_plan: a simulated plan does not run in the background; leave --background out.")
+    if simulated and options.speculate:
+        raise UsageError("%llm_plan: a simulated plan does not speculate; leave --speculate out.")
+    draft = state.draft(options.speculate)
     with user_errors():
         arguments = _arguments(options)
+        if not simulated:
+            arguments |= {"speculate": draft, "draft_tokens": options.draft_tokens}
         if equal:
             arguments["stop"] = MaxIterations(LESSON_ITERATIONS)
         pictures = in_notebook() and state.config.views and not options.quiet
