@@ -96,6 +96,7 @@ class Executor:
                 del self._weights[name]
         self._homes = homes
         self.placement = placement
+        self._one_device = len({choice.exec_device for choice in placement.assignments}) == 1
         self._on_demand = frozenset(name for name, choice in placement.items() if choice.on_demand)
         kept = 1 if self._on_demand else 0  # a slot is kept for experts
         self.schedule = build_schedule(placement, max(1, self.slots - kept))
@@ -231,10 +232,9 @@ class Executor:
         if name == "embed":
             rows = self._embed(batch.tokens, weights.get("weight")).to(self.dtype)
             return scale_embedding(self.config, rows).to(device)
-        x, cache = batch.x.to(device), None
+        x, cache = batch.x if self._one_device else batch.x.to(device), None
         if name.endswith(".attention"):
-            keys, values = self.cache[name]
-            cache = (keys[batch.rows], values[batch.rows])
+            cache = self.cache.rows(name, batch.rows)
         if isinstance(x, Tensor):
             fused = self._fused.compute(name, device, weights, x, self.ropes[device], cache, batch.start)
             if fused is not None:

@@ -32,6 +32,13 @@ class KVCache:
     def __getitem__(self, block: str) -> tuple[Tensor, Tensor] | tuple[Int8Cache, Int8Cache]:
         return self._cache[block]
 
+    def rows(self, block: str, rows: slice) -> tuple[Tensor, Tensor] | tuple[Int8Cache, Int8Cache]:
+        """Return keys and values of some sequences; all of them need no view, which a decode step would feel."""
+        keys, values = self._cache[block]
+        if rows.start == 0 and rows.stop == self.batch:
+            return keys, values  # type: ignore[return-value]
+        return keys[rows], values[rows]  # type: ignore[return-value]
+
     def move(self, placement: Placement) -> None:
         """Bring each block's cache to the device on which it executes now."""
         for name, choice in placement.items():

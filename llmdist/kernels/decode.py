@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -112,7 +113,7 @@ class FusedAttention:
     ) -> None:  # fmt: skip
         """Turn `x` (batch, tokens, hidden), float32 and contiguous, into the block's output; see `layers.attention`."""
         batch, tokens, _ = x.shape
-        starts = (ctypes.c_int64 * batch)(*(start if isinstance(start, tuple) else (start,) * batch))
+        starts = _starts(start, batch)
         argument = self._argument
         argument.keys, argument.key_scales = _pointers(keys)
         argument.values, argument.value_scales = _pointers(values)
@@ -160,6 +161,12 @@ class FusedHead:
             self._pointer, ctypes.c_void_p(x.data_ptr()), ctypes.c_int64(rows), ctypes.c_void_p(logits.data_ptr())
         )
         return logits
+
+
+@lru_cache(maxsize=4)
+def _starts(start: int | tuple[int, ...], batch: int) -> Any:
+    """Return the first positions as the kernels take them; all layers of a pass ask for the same."""
+    return (ctypes.c_int64 * batch)(*(start if isinstance(start, tuple) else (start,) * batch))
 
 
 def _cache_kind(cache: Tensor | Int8Cache) -> int:
