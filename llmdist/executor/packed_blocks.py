@@ -21,6 +21,11 @@ class PackedBlocks:
     def __init__(self, identity: str) -> None:
         self._store = PackedStore(identity)
 
+    @property
+    def note(self) -> str:
+        """Return in a sentence why blocks were not kept for the next load; empty where they were."""
+        return self._store.note
+
     def located(self, name: str, precision: str, layout: BlockLayout) -> BlockLayout:
         """Return `layout` with its packed file, if the block is quantised (an embedding never is)."""
         quantised = precision in QUANTISED and name != "embed"

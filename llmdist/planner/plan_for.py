@@ -35,6 +35,7 @@ def plan_for(
     seconds: float = 2.0,
     stop: StopRule | None = None,
     locks: Mapping[str, Assignment] | None = None,
+    kv: str | None = None,
     on_event: Observer | None = None,
 ) -> PlanResult:
     """Return a plan whose numbers are all simulated: no real device stands behind them.
@@ -43,7 +44,7 @@ def plan_for(
     ----------
     model_shape : a name of `llmdist.model.shapes.shapes()`, or a profile.
     machine : a name of `llmdist.hardware.machines()`, or a profile.
-    vram, ram, disk, context, objective, locks : as in `Session.plan`.
+    vram, ram, disk, context, objective, locks, kv : as in `Session.plan`.
     precision : names such as ``"int8,int4"``, also those that this version does not execute.
     batch : sequences at once. seed, seconds, stop : of the search.
 
@@ -59,7 +60,7 @@ def plan_for(
     executable = next((name for name in precisions if name in EXECUTABLE_PRECISIONS), "bf16")
     problem = build_problem(
         profile, hardware, vram=vram, ram=ram, disk=disk, precision=executable, context=context,
-        objective=objective, locks=locks,
+        objective=objective, locks=locks, kv=kv,
     )  # fmt: skip
     problem = replace(problem, precisions=precisions, workload=replace(problem.workload, batch=batch))
     result = solve(problem, seed=seed, stop=stop or MaxSeconds(seconds), on_event=on_event, simulated=True)

@@ -35,8 +35,13 @@ def plan(state: SessionState, line: str) -> PlanResult | Background | None:
     state.check_name(options.out)
     if simulated and options.background:
         raise UsageError("%llm_plan: a simulated plan does not run in the background; leave --background out.")
+    if simulated and options.speculate:
+        raise UsageError("%llm_plan: a simulated plan does not speculate; leave --speculate out.")
+    draft = state.draft(options.speculate)
     with user_errors():
         arguments = _arguments(options)
+        if not simulated:
+            arguments |= {"speculate": draft, "draft_tokens": options.draft_tokens}
         if equal:
             arguments["stop"] = MaxIterations(LESSON_ITERATIONS)
         pictures = in_notebook() and state.config.views and not options.quiet
@@ -55,7 +60,7 @@ def plan(state: SessionState, line: str) -> PlanResult | Background | None:
 
 
 def _arguments(options: argparse.Namespace) -> dict[str, Any]:
-    names = ("disk", "context", "batch", "objective", "seed", "seconds")
+    names = ("disk", "context", "batch", "kv", "objective", "seed", "seconds")
     return {
         "vram": parse_size(options.vram) if options.vram else None,
         "ram": parse_size(options.ram) if options.ram else None,
