@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
@@ -15,14 +17,16 @@ class KVCache:
     """Keys and values, each (batch, num_kv_heads, context, head_dim) per attention block."""
 
     def __init__(
-        self, config: ModelConfig, placement: Placement, batch: int, context: int, dtype: torch.dtype
-    ) -> None:
+        self, config: ModelConfig, placement: Placement, batch: int, context: int, dtype: torch.dtype,
+        place: Callable[[str], torch.device] = torch.device,
+    ) -> None:  # fmt: skip
+        self._place = place
         shape = (batch, config.num_kv_heads, context, config.head_dim)
         self.context, self.batch = context, batch
         self._cache: dict[str, tuple[Tensor, Tensor]] = {
             name: (
-                torch.zeros(shape, dtype=dtype, device=choice.exec_device),
-                torch.zeros(shape, dtype=dtype, device=choice.exec_device),
+                torch.zeros(shape, dtype=dtype, device=place(choice.exec_device)),
+                torch.zeros(shape, dtype=dtype, device=place(choice.exec_device)),
             )
             for name, choice in placement.items()
             if name.endswith(".attention")
@@ -36,7 +40,7 @@ class KVCache:
         for name, choice in placement.items():
             if name in self._cache:
                 keys, values = self._cache[name]
-                self._cache[name] = keys.to(choice.exec_device), values.to(choice.exec_device)
+                self._cache[name] = keys.to(self._place(choice.exec_device)), values.to(self._place(choice.exec_device))
 
     @property
     def nbytes(self) -> int:

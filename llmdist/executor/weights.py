@@ -21,6 +21,7 @@ from ..kernels.cpu import Weight
 from ..model.checkpoint import TensorEntry
 from ..model.layout import TORCH_DTYPES, TensorSlot, block_bytes, block_slots, slot_view
 from ..model.packed import Codec
+from ..model.quantize import quantise_block
 from ..model.reader import Part, Reader
 
 __all__ = ["TORCH_DTYPES", "BlockLayout", "fill", "read_rows", "read_tensor"]
@@ -46,6 +47,14 @@ class BlockLayout:
     def packed_in(self, file: Path) -> BlockLayout:
         """Return the same layout, filled from `file`."""
         return replace(self, packed=file)
+
+    def kept_as(self, precision: str) -> str:
+        """Return the name under which the packed bytes are kept."""
+        return precision
+
+    def make(self, buffer: Tensor) -> None:
+        """Read the tensors from the checkpoint and leave them quantised in `buffer` (uint8, CPU)."""
+        quantise_block(self.entries, self.slots, buffer, read_tensor)
 
     @property
     def file_bytes(self) -> int:
