@@ -220,7 +220,7 @@ class Executor:
         if name == "embed":
             rows = self._embed(batch.tokens, weights.get("weight")).to(self.dtype)
             return scale_embedding(self.config, rows).to(self.runtime.place(device))
-        x, cache = batch.x.to(self.runtime.place(device)), None
+        x, cache = batch.x.to(str(self.runtime.place(device))), None
         if name.endswith(".attention"):
             keys, values = self.cache[name]
             cache = (keys[batch.rows], values[batch.rows])

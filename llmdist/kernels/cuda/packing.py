@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 
 import torch
 from torch import Tensor
@@ -107,7 +108,7 @@ def matrix_at(buffer: Tensor, rows: int, columns: int, weight_format: str, dtype
 
 def joined(parts: list[Tensor]) -> Tensor | None:
     """Return tensors (rows, n) that follow each other in memory as one view; None where they do not."""
-    for part, after in zip(parts, parts[1:], strict=False):
+    for part, after in pairwise(parts):
         if part.data_ptr() + part.nbytes != after.data_ptr() or part.dtype != after.dtype:
             return None
     first = parts[0]

@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
-sys.path.insert(0, str(Path(__file__).parent.parent / "kernels"))
+sys.path.insert(0, str(Path(__file__).parent / "kernels"))
 
 from shim import COMPILER, HostModule, build
 
