@@ -17,8 +17,8 @@ from torch import Tensor
 from ...errors import LlmdistError
 
 __all__ = [
-    "CHUNK_BYTES", "CHUNK_COLUMNS", "PackedMatrix", "group_size", "joined", "matrix_at", "matrix_bytes", "pack", "packed_bytes",
-    "stacked", "unpack",
+    "CHUNK_BYTES", "CHUNK_COLUMNS", "PackedMatrix", "group_size", "joined", "matrix_at", "matrix_bytes", "pack",
+    "packed_bytes", "stacked", "unpack",
 ]  # fmt: skip
 
 CHUNK_BYTES = 64
