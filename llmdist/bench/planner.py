@@ -194,6 +194,8 @@ def main(arguments: Sequence[str]) -> int:
     print(f"{len({row['problem'] for row in rows})} problems, {options.seconds} processor seconds per run\n")
     print(summary(rows))
     print("\n" + by_problem(rows))
+    if options.ablation:
+        return 0
     losses = beaten(rows)
     print("\nA rival was better than the colony at the same seed: " + ("; ".join(losses) if losses else "never") + ".")
     return 0

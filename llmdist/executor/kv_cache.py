@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
@@ -19,12 +21,14 @@ class KVCache:
     """
 
     def __init__(
-        self, config: ModelConfig, placement: Placement, batch: int, context: int, kind: torch.dtype | str
-    ) -> None:
+        self, config: ModelConfig, placement: Placement, batch: int, context: int, kind: torch.dtype | str,
+        place: Callable[[str], torch.device] = torch.device,
+    ) -> None:  # fmt: skip
+        self._place = place
         shape = (batch, config.num_kv_heads, context, config.head_dim)
         self.context, self.batch = context, batch
         self._cache: dict[str, tuple[Tensor, Tensor] | tuple[Int8Cache, Int8Cache]] = {
-            name: _pair(shape, kind, choice.exec_device)
+            name: _pair(shape, kind, str(place(choice.exec_device)))
             for name, choice in placement.items()
             if name.endswith(".attention")
         }
@@ -44,7 +48,8 @@ class KVCache:
         for name, choice in placement.items():
             if name in self._cache:
                 keys, values = self._cache[name]
-                self._cache[name] = keys.to(choice.exec_device), values.to(choice.exec_device)  # type: ignore[assignment]
+                place = str(self._place(choice.exec_device))
+                self._cache[name] = keys.to(place), values.to(place)  # type: ignore[assignment]
 
     @property
     def nbytes(self) -> int:

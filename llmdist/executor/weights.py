@@ -21,6 +21,7 @@ from ..kernels.cpu import Weight
 from ..model.checkpoint import TensorEntry
 from ..model.layout import TORCH_DTYPES, TensorSlot, block_bytes, block_slots, slot_view
 from ..model.packed import Codec
+from ..model.quantize import quantise_block
 from ..model.reader import Part, Reader
 
 __all__ = ["TORCH_DTYPES", "BlockLayout", "fill", "read_rows", "read_tensor"]
@@ -59,6 +60,14 @@ class BlockLayout:
         entries = {name: self.entries[name] for name in names}
         nbytes = min(block_bytes(slots), self.nbytes - start)
         return BlockLayout(entries, slots, nbytes, self.packed, self.packed_offset + start), start
+
+    def kept_as(self, precision: str) -> str:
+        """Return the name under which the packed bytes are kept."""
+        return precision
+
+    def make(self, buffer: Tensor) -> None:
+        """Read the tensors from the checkpoint and leave them quantised in `buffer` (uint8, CPU)."""
+        quantise_block(self.entries, self.slots, buffer, read_tensor)
 
     @property
     def file_bytes(self) -> int:
