@@ -25,7 +25,7 @@ __all__ = ["machine_svg", "status_html"]
 
 CARD_WIDTH, CARD_HEIGHT = 236, 158
 TOP, TOP_UNDER_BOWS = 44, 116
-LABEL_LETTERS = 30  # of name and label together, in the width of a card
+LABEL_LETTERS = 26  # of name and label together, in the width of a card in a wide font
 _COLUMNS = {"disk": 0, "cpu": 1}
 
 
