@@ -11,12 +11,11 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from threading import Event as Flag
 
 from .calibration import Calibration, CalibrationLog, Observation, fit, log_words, model_key, observed
+from .choosing import Choosing, check_search
 from .errors import InfeasibleError, LlmdistError, PlanError
 from .events import Event, LatestRecorder, Observer, StageRestarted
-from .generating import Generating
 from .hardware import HardwareProfile, describe, hardware_profile
 from .model.checkpoint import Checkpoint
 from .model.hub import resolve
@@ -25,6 +24,7 @@ from .planner import (
     AnyOf,
     Asked,
     Assignment,
+    ColonyParameters,
     MaxSeconds,
     Placement,
     PlanningProblem,
@@ -75,7 +75,7 @@ def load(
     return session
 
 
-class Session(Generating):
+class Session(Choosing):
     """One loaded model on this machine."""
 
     def __init__(
@@ -93,7 +93,6 @@ class Session(Generating):
         if log is not None and log.note:
             self.messages.append(log.note)
         self._isolate = isolate
-        self._plan_stopped = Flag()
         self._unloaded = False
 
     # ---- plan -------------------------------------------------------------------------------------
@@ -111,6 +110,7 @@ class Session(Generating):
         seconds: float = 2.0,
         stop: StopRule | None = None,
         locks: Mapping[str, Assignment] | None = None,
+        params: ColonyParameters | None = None,
         on_event: Observer | None = None,
     ) -> PlanResult:
         """Search a placement under the limits and put it in force.
@@ -126,13 +126,14 @@ class Session(Generating):
         objective : ``latency`` (time per token) or ``finish`` (time until the last token).
         seconds, stop : time limit of the search, or a rule in its place; `MaxIterations` makes a search repeatable.
         locks : block name -> assignment that must stay.
+        params : how the colony searches; None takes its defaults.
 
         Raises
         ------
         UnitError, PlanError, InfeasibleError : with the plan before left in force.
         """
         self._check_usable()
-        _check_search(seed, seconds)
+        check_search(seed, seconds)
         if self._generating.locked() and self.plan_result is not None:  # what runs keeps its KV cache
             running = self.plan_result.problem
             context, batch = context or running.workload.context, running.workload.batch
@@ -143,15 +144,8 @@ class Session(Generating):
         )  # fmt: skip
         self._plan_stopped.clear()
         ends = AnyOf((stop or MaxSeconds(seconds), Asked(self._plan_stopped.is_set)))
-        result = solve(problem, seed=seed, stop=ends, on_event=self._observe(on_event))
-        if self._generating.locked() and self.plan_result is not None:
-            same = problem.workload == self.plan_result.problem.workload
-            if not same:
-                raise PlanError("The context cannot change during a generation: stop it, then plan again.")
-            self._pending = (result, self.plan_result)
-        elif self._chain is not None:
-            self._close_chain()
-        self.plan_result = result
+        result = solve(problem, seed=seed, stop=ends, on_event=self._observe(on_event), params=params)
+        self._put_in_force(result)
         return result
 
     def stop_planning(self) -> None:
@@ -305,13 +299,6 @@ class Session(Generating):
         if self.calibration is not None:
             lines += ["predictions", log_words(self.predictions, self.calibration)]
         return "\n".join(lines)
-
-
-def _check_search(seed: int, seconds: float) -> None:
-    if not isinstance(seconds, (int, float)) or not 0 < seconds < float("inf"):
-        raise PlanError(f"The search was given {seconds!r} seconds: give it a number above 0, such as 2.")
-    if not isinstance(seed, int) or seed < 0:
-        raise PlanError(f"The search was given the seed {seed!r}: give a whole number from 0.")
 
 
 def _shrunk(plan: PlanResult) -> PlanningProblem:
