@@ -14,6 +14,7 @@ from IPython.core.interactiveshell import InteractiveShell
 from llmdist.errors import LlmdistError
 
 from .config import LLMDist
+from .front import Fronts
 from .prompts import Conversation
 
 __all__ = ["SessionState", "user_errors"]
@@ -26,6 +27,7 @@ class SessionState:
         self.shell = shell
         self.session: Any = None
         self.editor: Any = None
+        self.fronts = Fronts()
         self.config = LLMDist(parent=shell)
         self.conversation = Conversation()
         self.lesson: int | None = None
@@ -60,6 +62,7 @@ class SessionState:
         if self.editor is not None:
             self.editor.close()
             self.editor = None
+        self.fronts.close()
         if session is not None:
             self.shell.user_ns["llm"] = session
         elif self.shell.user_ns.get("llm") is former:
