@@ -32,6 +32,7 @@ VARIANTS: dict[str, tuple[tuple[str, Any], ...]] = {
     "no arrangement by ants": (("arrange_every", 10**9),),
     "no trail in arrangement": (("liking", 0.0),),
     "no local search": (("rounds", 0),),
+    "no polish": (("polish", 0),),
     "no screening": (("screening", False),),
     "moves only": (("kinds", {"move": 1.0}),),
     "no threshold": (("threshold", 0.0),),

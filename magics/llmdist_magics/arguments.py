@@ -73,7 +73,7 @@ def _plan() -> MagicParser:
                         "--pareto: LLMDist.pareto_seconds, 10)")  # fmt: skip
     choose = parser.add_mutually_exclusive_group()
     choose.add_argument("--pareto", action="store_true",
-                        help="show plans of which none is beaten in speed, memory and quality at once; applies nothing")  # fmt: skip
+                        help="show plans not beaten in speed, memory and quality at once; applies nothing")  # fmt: skip
     choose.add_argument("--pick", type=int, metavar="N", help="apply plan N of the last --pareto")
     _background(parser)
     _common(parser, "the PlanResult")

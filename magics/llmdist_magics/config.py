@@ -78,13 +78,13 @@ def _wrong(values: Mapping[str, Any], known: list[str]) -> list[str]:
     return found
 
 
-def _fits(value: Any, kinds: tuple[type, ...], least: float) -> bool:
+def _fits(value: Any, kinds: tuple[type[Any], ...], least: float) -> bool:
     if bool in kinds:
         return isinstance(value, bool)
-    return isinstance(value, kinds) and not isinstance(value, bool) and least <= value < float("inf")
+    return isinstance(value, kinds) and not isinstance(value, bool) and bool(least <= value < float("inf"))
 
 
-_RULES: tuple[tuple[tuple[str, ...], tuple[type, ...], float, str], ...] = (
+_RULES: tuple[tuple[tuple[str, ...], tuple[type[Any], ...], float, str], ...] = (
     (("seconds", "pareto_seconds"), (int, float), 5e-324, "a number above 0"),
     (("seed",), (int,), 0, "a whole number from 0"),
     (("max_new_tokens",), (int,), 1, "a whole number from 1"),

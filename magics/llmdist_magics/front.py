@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from IPython.core.error import UsageError
 
@@ -53,7 +53,7 @@ class Fronts:
             self.view = FrontView(front, None if simulated else session.pick, session.plan_result if session else None)
             self.view.show()
         elif not options.quiet:
-            how = "simulated: applies nothing" if simulated else "puts plan N in force"
+            how = "shows plan N; simulated ones are never put in force" if simulated else "puts plan N in force"
             print(f"{front.summary(session.plan_result if session else None)}\n%llm_plan --pick N {how}.")
         state.keep(options.out, front)
         return front if options.output else None

@@ -12,6 +12,6 @@ from .timeline import timeline_svg
 
 __all__ = [
     "block_time_svg", "convergence_svg", "front_html", "front_svg", "generation_html", "machine_svg", "memory_svg",
-    "pheromone_svg", "placement_svg", "plan_html", "report_html", "speed_svg", "status_html", "timeline_svg", "write_report",
-    "write_session_report",
+    "pheromone_svg", "placement_svg", "plan_html", "report_html", "speed_svg", "status_html", "timeline_svg",
+    "write_report", "write_session_report",
 ]  # fmt: skip
