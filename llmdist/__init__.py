@@ -12,10 +12,12 @@ from typing import Any
 
 from . import planner
 from .errors import LlmdistError
-from .planner import Assignment, Placement, PlanResult, plan_for
+from .planner import Assignment, Placement, PlanResult, pareto_for, plan_for
 from .session import Session, load
 
-__all__ = ["Assignment", "LlmdistError", "Placement", "PlanResult", "Session", "load", "plan_for", "planner"]
+__all__ = [
+    "Assignment", "LlmdistError", "Placement", "PlanResult", "Session", "load", "pareto_for", "plan_for", "planner",
+]  # fmt: skip
 __version__ = "0.1.0"
 
 

@@ -211,6 +211,10 @@ class LatestRecorder:
                 self._shorten(self._tokens.popleft())
         self._generation.append(event)
 
+    def forget_search(self) -> None:
+        """Let the last search go, where a plan of another one was put in force."""
+        self._search = []
+
     def _shorten(self, index: int) -> None:
         token = self._generation[index]
         assert isinstance(token, TokenProduced)

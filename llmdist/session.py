@@ -11,9 +11,9 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from threading import Event as Flag
 
 from .calibration import Calibration, CalibrationLog, Observation, fit, log_words, model_key, observed
+from .choosing import Choosing, check_search
 from .errors import InfeasibleError, LlmdistError, PlanError
 from .events import Event, LatestRecorder, Observer, StageRestarted
 from .generating import Generating
@@ -25,6 +25,7 @@ from .planner import (
     AnyOf,
     Asked,
     Assignment,
+    ColonyParameters,
     MaxSeconds,
     Placement,
     PlanningProblem,
@@ -77,7 +78,7 @@ def load(
     return session
 
 
-class Session(Generating):
+class Session(Choosing):
     """One loaded model on this machine."""
 
     def __init__(
@@ -95,7 +96,6 @@ class Session(Generating):
         if log is not None and log.note:
             self.messages.append(log.note)
         self._isolate = isolate
-        self._plan_stopped = Flag()
         self._unloaded = False
 
     # ---- plan -------------------------------------------------------------------------------------
@@ -116,6 +116,7 @@ class Session(Generating):
         kv: str | None = None,
         speculate: str | Generating | None = None,
         draft_tokens: int = 4,
+        params: ColonyParameters | None = None,
         on_event: Observer | None = None,
     ) -> PlanResult:
         """Search a placement under the limits and put it in force.
@@ -134,13 +135,14 @@ class Session(Generating):
         kv : ``int8`` keeps keys and values in 8 bits with a scale per token and head; None in the activations' type.
         speculate, draft_tokens : plan for `generate` with the same: tokens per pass as this session's last such run
             showed them (else as usual), the time of guessing, and the memory of a draft model within the caps.
+        params : how the colony searches; None takes its defaults.
 
         Raises
         ------
         UnitError, PlanError, InfeasibleError : with the plan before left in force.
         """
         self._check_usable()
-        _check_search(seed, seconds)
+        check_search(seed, seconds)
         if self._generating.locked() and self.plan_result is not None:  # what runs keeps its KV cache
             running = self.plan_result.problem
             context, batch = context or running.workload.context, running.workload.batch
@@ -155,15 +157,8 @@ class Session(Generating):
             problem = self._speculating(problem, speculate, draft_tokens)
         self._plan_stopped.clear()
         ends = AnyOf((stop or MaxSeconds(seconds), Asked(self._plan_stopped.is_set)))
-        result = solve(problem, seed=seed, stop=ends, on_event=self._observe(on_event))
-        if self._generating.locked() and self.plan_result is not None:
-            same = problem.workload == self.plan_result.problem.workload
-            if not same:
-                raise PlanError("The context cannot change during a generation: stop it, then plan again.")
-            self._pending = (result, self.plan_result)
-        elif self._chain is not None:
-            self._close_chain()
-        self.plan_result = result
+        result = solve(problem, seed=seed, stop=ends, on_event=self._observe(on_event), params=params)
+        self._put_in_force(result)
         return result
 
     def _speculating(self, problem: PlanningProblem, draft: str | Generating, draft_tokens: int) -> PlanningProblem:
@@ -328,13 +323,6 @@ class Session(Generating):
         if self.calibration is not None:
             lines += ["predictions", log_words(self.predictions, self.calibration)]
         return "\n".join(lines)
-
-
-def _check_search(seed: int, seconds: float) -> None:
-    if not isinstance(seconds, (int, float)) or not 0 < seconds < float("inf"):
-        raise PlanError(f"The search was given {seconds!r} seconds: give it a number above 0, such as 2.")
-    if not isinstance(seed, int) or seed < 0:
-        raise PlanError(f"The search was given the seed {seed!r}: give a whole number from 0.")
 
 
 def _guessing_as(problem: PlanningProblem, running: PlanningProblem) -> Workload:

@@ -1,9 +1,10 @@
 """The planner: a problem in, a placement with its prediction, bound and gap out. Pure: no device is read."""
 
+from .front import FrontPlan, ParetoFront
 from .params import ColonyParameters
-from .pareto import FrontPlan, pareto_front
+from .pareto import pareto_front
 from .placement import Assignment, Placement
-from .plan_for import plan_for
+from .plan_for import pareto_for, plan_for
 from .problem import PlanningProblem, Workload
 from .result import HistoryRow, PlanResult, Prediction
 from .solve import evaluate, search, solve, violations
@@ -21,6 +22,7 @@ __all__ = [
     "MaxIterations",
     "MaxSeconds",
     "NoImprovement",
+    "ParetoFront",
     "Placement",
     "PlanResult",
     "PlanningProblem",
@@ -28,6 +30,7 @@ __all__ = [
     "WhatIf",
     "Workload",
     "evaluate",
+    "pareto_for",
     "pareto_front",
     "plan_for",
     "search",

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from math import inf
+from typing import Any
 
 from ..errors import PlanError
 
-__all__ = ["ColonyParameters"]
+__all__ = ["ColonyParameters", "wrong_parameters"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +23,10 @@ class ColonyParameters:
     (0: none). `tree`: whether macro ants branch and bound, or only change known plans. `turns`: whether the chain may
     go through several machines more than once. `polish`: rounds of local search that a promising plan gets before it is
     judged.
+
+    Raises
+    ------
+    PlanError : naming every parameter that is out of its range.
     """
 
     ants: int = 24
@@ -50,16 +56,48 @@ class ColonyParameters:
     restart_after: int = 40
 
     def __post_init__(self) -> None:
-        counts = (self.ants, self.neighbours, self.evaluated, self.restart_after, self.arrange_every)
-        shares = (self.evaporation, *self.steps)
-        if min(counts) < 1 or not all(0 <= share <= 1 for share in shares) or self.evaporation == 0:
-            raise PlanError(
-                f"Colony parameters need counts of at least 1 (found {min(counts)}) and shares in 0..1 "
-                f"(found {shares}): use the defaults."
-            )
-        if not 0 < self.trail_minimum < 0.5 or self.theta <= 0 or self.resampled_blocks <= 0:
-            raise PlanError("Colony parameters need 0 < trail_minimum < 0.5, theta > 0, resampled_blocks > 0.")
-        counted = (self.rounds, self.macro_every, self.scratch_ants, self.polish)
-        least = min(*counted, self.threshold, self.liking, self.focused_share)
-        if least < 0 or self.focused_share > 1 or abs(sum(self.steps) - 1) > 1e-9 or sum(self.kinds.values()) <= 0:
-            raise PlanError("Colony parameters need rounds, macro_every, threshold and liking of at least 0.")
+        found = wrong_parameters({name: getattr(self, name) for name in self.__slots__})
+        if found:
+            raise PlanError("The colony cannot search with these parameters: " + "; ".join(found) + ".")
+
+
+def wrong_parameters(values: Mapping[str, Any]) -> list[str]:
+    """Return one phrase for each of `values` (parameter name -> value) that a colony cannot search with."""
+    found = []
+    for names, (holds, words) in _RULES.items():
+        found += [
+            f"{name} is {values[name]!r} where {words} is needed"
+            for name in names.split()
+            if name in values and not holds(values[name])
+        ]
+    return found
+
+
+def _whole(value: Any, least: int) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= least
+
+
+def _real(value: Any, low: float, high: float = inf) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and low <= value <= high and value < inf
+
+
+def _probabilities(values: Any) -> bool:
+    return isinstance(values, tuple) and all(_real(v, 0, 1) for v in values) and abs(sum(values) - 1) <= 1e-9
+
+
+def _weights(values: Any) -> bool:
+    return isinstance(values, Mapping) and all(_real(v, 0) for v in values.values()) and sum(values.values()) > 0
+
+
+_RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
+    "ants neighbours evaluated arrange_every restart_after": (lambda v: _whole(v, 1), "a whole number from 1"),
+    "rounds macro_every scratch_ants polish": (lambda v: _whole(v, 0), "a whole number from 0"),
+    "evaporation": (lambda v: _real(v, 0, 1) and v > 0, "a share above 0, at most 1"),
+    "focused_share": (lambda v: _real(v, 0, 1), "a share in 0..1"),
+    "trail_minimum": (lambda v: _real(v, 0) and 0 < v < 0.5, "a share above 0 and below 0.5"),
+    "theta resampled_blocks": (lambda v: _real(v, 0) and v > 0, "a number above 0"),
+    "threshold liking": (lambda v: _real(v, 0), "a number from 0"),
+    "adaptive convergence tree turns screening": (lambda v: isinstance(v, bool), "True or False"),
+    "steps": (_probabilities, "a tuple of probabilities that sum to 1"),
+    "kinds": (_weights, "a weight from 0 for each kind of step, one above 0"),
+}

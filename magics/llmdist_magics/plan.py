@@ -10,7 +10,7 @@ from typing import Any
 from IPython.core.error import UsageError
 
 from llmdist.hardware import hardware_profile
-from llmdist.planner import MaxIterations, plan_for
+from llmdist.planner import MaxIterations, ParetoFront, pareto_for, plan_for
 from llmdist.planner.result import PlanResult
 from llmdist.units import parse_size
 from llmdist_widgets.live import LivePlan, in_notebook
@@ -25,28 +25,39 @@ __all__ = ["plan"]
 LESSON_ITERATIONS = 40
 
 
-def plan(state: SessionState, line: str) -> PlanResult | Background | None:
+def plan(state: SessionState, line: str) -> PlanResult | ParetoFront | Background | None:
     """Plan with the options in `line`; return the result with -o, a handle with --background."""
     options = state.frozen(parse("llm_plan", line))
+    if options.pick is not None:
+        return state.fronts.pick(state, options)
     equal = state.lesson is not None and options.seconds is None
+    if options.pareto and options.seconds is None:
+        options.seconds = state.config.pareto_seconds
     options = state.config.filled(options, "seed", "seconds")
     simulated = bool(options.machine or options.model_shape)
     session = state.session if options.model_shape else state.require()
     state.check_name(options.out)
-    if simulated and options.background:
-        raise UsageError("%llm_plan: a simulated plan does not run in the background; leave --background out.")
-    if simulated and options.speculate:
-        raise UsageError("%llm_plan: a simulated plan does not speculate; leave --speculate out.")
+    if options.background and (simulated or options.pareto):
+        what = "a simulated plan" if simulated else "a Pareto front"
+        raise UsageError(f"%llm_plan: {what} does not run in the background; leave --background out.")
+    if options.speculate and (simulated or options.pareto):
+        what = "a simulated plan" if simulated else "a Pareto front"
+        raise UsageError(f"%llm_plan: {what} does not speculate; leave --speculate out.")
     draft = state.draft(options.speculate)
     with user_errors():
         arguments = _arguments(options)
-        if not simulated:
+        if state.lesson is None:
+            arguments["params"] = state.config.colony()
+        if not simulated and not options.pareto:
             arguments |= {"speculate": draft, "draft_tokens": options.draft_tokens}
         if equal:
             arguments["stop"] = MaxIterations(LESSON_ITERATIONS)
         pictures = in_notebook() and state.config.views and not options.quiet
+        if options.pareto:
+            work = partial(_simulate, session, options, pareto_for) if simulated else session.pareto
+            return state.fronts.search(state, options, partial(work, **arguments), pictures)
         view = LivePlan(None if simulated else session.stop_planning) if pictures else None
-        work = partial(_simulate, session, options) if simulated else session.plan
+        work = partial(_simulate, session, options, plan_for) if simulated else session.plan
         search = partial(_search, view, partial(work, **arguments))
         if options.background:
             job = Background("search", session, search, session.stop_planning)
@@ -86,8 +97,8 @@ def _words(plan: PlanResult) -> str:
     return f"{plan.summary()}\n{plan.bottleneck()}"
 
 
-def _simulate(session: Any, options: Any, **arguments: Any) -> PlanResult:
+def _simulate(session: Any, options: Any, planner: Callable[..., Any], **arguments: Any) -> Any:
     """Plan for a machine or model that is not there; nothing is put in force."""
     model = options.model_shape or session.profile
     machine = options.machine or (session.hardware if session else hardware_profile())
-    return plan_for(model, machine, **arguments)
+    return planner(model, machine, **arguments)

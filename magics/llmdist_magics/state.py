@@ -15,6 +15,7 @@ from llmdist.errors import LlmdistError
 from llmdist.session import Session
 
 from .config import LLMDist
+from .front import Fronts
 from .prompts import Conversation
 
 __all__ = ["SessionState", "user_errors"]
@@ -27,6 +28,7 @@ class SessionState:
         self.shell = shell
         self.session: Any = None
         self.editor: Any = None
+        self.fronts = Fronts()
         self.config = LLMDist(parent=shell)
         self.conversation = Conversation()
         self.lesson: int | None = None
@@ -74,6 +76,7 @@ class SessionState:
         if self.editor is not None:
             self.editor.close()
             self.editor = None
+        self.fronts.close()
         if session is not None:
             self.shell.user_ns["llm"] = session
         elif self.shell.user_ns.get("llm") is former:

@@ -8,7 +8,7 @@ import pytest
 
 from llmdist.bench.random_problems import random_problem
 from llmdist.errors import InfeasibleError, PlanError
-from llmdist.planner import MaxIterations, violations
+from llmdist.planner import ColonyParameters, MaxIterations, violations
 from llmdist.planner.pareto import pareto_front
 
 
@@ -34,3 +34,30 @@ def test_a_front_of_nothing_says_why() -> None:
     bare = replace(problem, devices=cpu, links=(), caps={"cpu": 1000})
     with pytest.raises(InfeasibleError, match="bytes more"):
         pareto_front(bare, (0.5, 1.0), stop=MaxIterations(3))
+
+
+def test_a_front_is_numbered_and_says_which_plan_is_in_force() -> None:
+    """Table and numbers are those of the plans themselves; a wrong number is one sentence."""
+    front = pareto_front(random_problem(4, blocks=8), (0.6,), stop=MaxIterations(4))
+    table = front.summary(front[0].plan).splitlines()
+    assert table[2].startswith("-> ") and table[2].split()[1:3] == ["1", front[0].cells()[0]]
+    assert front.numbered(1) is front[0].plan and front.number_of(front[-1].plan) == len(front)
+    assert front.number_of(None) is None
+    with pytest.raises(PlanError, match=f"give a number from 1 to {len(front)}"):
+        front.numbered(len(front) + 1)
+
+
+def test_a_search_that_was_stopped_keeps_the_plans_so_far() -> None:
+    """Once enough was found no further corner is begun."""
+    problem = replace(random_problem(4, blocks=8), precisions=("bf16", "int4"))
+    assert len(pareto_front(problem, stop=MaxIterations(2), enough=lambda: True)) == 1
+
+
+def test_wrong_grids_and_parameters_are_named_together() -> None:
+    """Every violation of one call stands in one message."""
+    with pytest.raises(PlanError, match=r"Memory shares.*Losses of quality"):
+        pareto_front(random_problem(1, blocks=6), (0.0,), (-1.0,))
+    with pytest.raises(PlanError, match=r"ants is 0.*evaporation is 2"):
+        ColonyParameters(ants=0, evaporation=2)
+    with pytest.raises(PlanError, match="threshold is nan"):
+        ColonyParameters(threshold=float("nan"))

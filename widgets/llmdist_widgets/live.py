@@ -21,7 +21,7 @@ from llmdist.planner import MaxSeconds, PlanningProblem, PlanResult, solve
 from .planning import plan_html
 from .replay import script
 
-__all__ = ["LivePlan", "LiveView", "StaticView", "in_notebook", "watch"]
+__all__ = ["LivePlan", "LiveView", "StaticView", "answer_at_once", "in_notebook", "watch"]
 
 MINIMUM_SECONDS = 0.1
 POINTS = 240
@@ -42,6 +42,12 @@ class StaticView:
         return {"text/html": self.html, "text/plain": self.text}
 
 
+def answer_at_once(widget: anywidget.AnyWidget) -> None:
+    """Let clicks arrive while a cell runs: ipykernel 7.4 sends them to the thread that last spoke, which is busy."""
+    if hasattr(widget.comm, "_reply_subshell_for"):
+        widget.comm._reply_subshell_for = lambda data, default: default  # the frontend chose a free one
+
+
 class LiveView(anywidget.AnyWidget):
     """Draws `setup` (sent once) and `now` in the browser; `on_ask` gets what its buttons ask for."""
 
@@ -54,9 +60,7 @@ class LiveView(anywidget.AnyWidget):
         super().__init__()
         self._on_ask = on_ask
         self.on_msg(self._received)
-        if hasattr(self.comm, "_reply_subshell_for"):
-            # ipykernel 7.4 sends a click to the thread that last spoke, which is busy; the frontend chose a free one.
-            self.comm._reply_subshell_for = lambda data, default: default
+        answer_at_once(self)
 
     def _received(self, _: Any, content: Any, buffers: Any) -> None:
         if isinstance(content, dict) and self._on_ask:

@@ -13,7 +13,7 @@ from html import escape
 
 from .theme import SVG_STYLE
 
-__all__ = ["WIDTH", "Canvas", "block_ticks", "image", "line_path", "nice_ticks"]
+__all__ = ["WIDTH", "Canvas", "block_ticks", "image", "line_path", "log_ticks", "nice_ticks"]
 
 WIDTH = 960
 
@@ -95,6 +95,17 @@ def nice_ticks(low: float, high: float, count: int = 5) -> list[float]:
     step = power * min((m for m in (1, 2, 2.5, 5, 10) if m * power >= raw * 0.999), default=10)
     first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
     return [float(f"{step * i:.10g}") for i in range(first, last + 1)]
+
+
+def log_ticks(low: float, high: float) -> list[float]:
+    """Return 1, 2, 5 times powers of ten (powers alone over many decades) that cover low..high, both above 0."""
+    factors = (1, 2, 5) if high < 2e3 * low else (1,)
+    first, last = math.floor(math.log10(low)) - 1, math.ceil(math.log10(high)) + 1
+    ticks = [float(f"{factor}e{power}") for power in range(first, last + 1) for factor in factors]
+    under, over = (max(t for t in ticks if t <= low), min(t for t in ticks if t >= high))
+    if under == over:
+        over = ticks[ticks.index(over) + 1]
+    return [tick for tick in ticks if under <= tick <= over]
 
 
 def line_path(xs: Sequence[float], ys: Sequence[float], limit: int = 400) -> str:
