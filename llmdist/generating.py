@@ -38,6 +38,7 @@ from .model.blocks import ModelProfile
 from .model.checkpoint import Checkpoint
 from .model.tokenizer import Tokenizer
 from .planner import MaxSeconds, PlanResult, solve
+from .planner.speculation import ASSUMED, Acceptance, measured_acceptance
 from .stage import Chain
 from .units import format_bytes
 
@@ -57,6 +58,7 @@ class Generating(ABC):
         self.stats = GenerationStats()
         self.texts = [""]
         self.messages: list[str] = []
+        self._acceptances: dict[str, Acceptance] = {}
         self._chain: Chain | None = None
         self._cancelled = Flag()
         self._generating = Lock()
@@ -204,6 +206,11 @@ class Generating(ABC):
                 f"batch={batch}, or give fewer prompts."
             )
 
+    def acceptance(self, draft: str | Generating) -> Acceptance:
+        """Return how guesses by `draft` fared in this session's last run with them; as usual where there was none."""
+        usual = ASSUMED["model" if isinstance(draft, Generating) else "ngram"]
+        return self._acceptances.get(_draft_name(draft), usual)
+
     def _check_speculation(self, speculate: str | Generating | None, draft_tokens: int) -> None:
         if speculate is None:
             return
@@ -237,7 +244,13 @@ class Generating(ABC):
             with ExitStack() as held:
                 draft = held.enter_context(speculate._drafting()) if isinstance(speculate, Generating) else NgramDraft()
                 stream = SpeculativeStream(engine, prompt, sampling, draft, draft_tokens, run.stats)
-                yield from run.steps(stream, max_new_tokens)
+                try:
+                    yield from run.steps(stream, max_new_tokens)
+                finally:
+                    seen = run.stats
+                    found = measured_acceptance(seen.passes - 1, seen.guessed, seen.accepted, seen.rejected)
+                    if found is not None:
+                        self._acceptances[_draft_name(speculate)] = found
 
     def _generate_batch(
         self,
@@ -389,6 +402,10 @@ class Generating(ABC):
         raised = np.exp(logits - logits.max(1, keepdims=True))
         result: NDArray[np.float64] = raised / raised.sum(1, keepdims=True)
         return result
+
+
+def _draft_name(draft: str | Generating) -> str:
+    return f"model {draft.model_name}" if isinstance(draft, Generating) else draft
 
 
 def _token_ids(prompt: Sequence[int]) -> tuple[int, ...]:

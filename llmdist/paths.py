@@ -6,7 +6,7 @@ import os
 import sys
 from pathlib import Path
 
-__all__ = ["cache_folder", "child_environment"]
+__all__ = ["cache_folder", "child_environment", "replace_text"]
 
 
 def cache_folder() -> Path:
@@ -16,6 +16,18 @@ def cache_folder() -> Path:
         return Path(named).expanduser()
     local = os.environ.get("LOCALAPPDATA") if sys.platform == "win32" else None
     return Path(local) / "llmdist" if local else Path.home() / ".cache" / "llmdist"
+
+
+def replace_text(path: Path, text: str) -> None:
+    """Put `text` into `path` in one step; where the disk refuses, OSError, the file as it was and no draft left."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_name(f"{path.name}.{os.getpid()}")
+    try:
+        draft.write_text(text, encoding="utf-8")
+        draft.replace(path)
+    except OSError:
+        draft.unlink(missing_ok=True)
+        raise
 
 
 def child_environment() -> dict[str, str]:

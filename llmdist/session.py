@@ -13,9 +13,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from .calibration import Calibration, CalibrationLog, Observation, fit, log_words, model_key, observed
-from .choosing import Choosing, check_search
+from .choosing import Choosing, check_search, guessing_as
 from .errors import InfeasibleError, LlmdistError, PlanError
 from .events import Event, LatestRecorder, Observer, StageRestarted
+from .generating import Generating
 from .hardware import HardwareProfile, describe, hardware_profile
 from .model.checkpoint import Checkpoint
 from .model.hub import resolve
@@ -34,6 +35,7 @@ from .planner import (
     violations,
 )
 from .planner.build import build_problem
+from .planner.speculation import speculating
 from .planner.stop import StopRule
 from .stage import Chain
 from .stage.messages import Load
@@ -111,6 +113,9 @@ class Session(Choosing):
         stop: StopRule | None = None,
         locks: Mapping[str, Assignment] | None = None,
         params: ColonyParameters | None = None,
+        kv: str | None = None,
+        speculate: str | Generating | None = None,
+        draft_tokens: int = 4,
         on_event: Observer | None = None,
     ) -> PlanResult:
         """Search a placement under the limits and put it in force.
@@ -127,6 +132,9 @@ class Session(Choosing):
         seconds, stop : time limit of the search, or a rule in its place; `MaxIterations` makes a search repeatable.
         locks : block name -> assignment that must stay.
         params : how the colony searches; None takes its defaults.
+        kv : ``int8`` keeps keys and values in 8 bits with a scale per token and head; None in the activations' type.
+        speculate, draft_tokens : plan for `generate` with the same: tokens per pass as this session's last such run
+            showed them (else as usual), the time of guessing, and the memory of a draft model within the caps.
 
         Raises
         ------
@@ -137,16 +145,30 @@ class Session(Choosing):
         if self._generating.locked() and self.plan_result is not None:  # what runs keeps its KV cache
             running = self.plan_result.problem
             context, batch = context or running.workload.context, running.workload.batch
-            precision = precision or running.precisions
+            precision, kv, speculate = precision or running.precisions, running.workload.kv_precision, None
         problem = build_problem(
             self.profile, self._calibrated(), vram=vram, ram=ram, disk=disk, precision=precision,
-            context=context, batch=batch, objective=objective, locks=locks,
+            context=context, batch=batch, objective=objective, locks=locks, kv=kv,
         )  # fmt: skip
+        if self._generating.locked() and self.plan_result is not None:
+            problem = replace(problem, workload=guessing_as(problem, running), held=running.held)
+        elif speculate is not None:
+            problem = self._speculating(problem, speculate, draft_tokens)
         self._plan_stopped.clear()
         ends = AnyOf((stop or MaxSeconds(seconds), Asked(self._plan_stopped.is_set)))
         result = solve(problem, seed=seed, stop=ends, on_event=self._observe(on_event), params=params)
         self._put_in_force(result)
         return result
+
+    def _speculating(self, problem: PlanningProblem, draft: str | Generating, draft_tokens: int) -> PlanningProblem:
+        """Return `problem` with guesses by `draft` in it, and a draft model's bytes within the caps."""
+        self._check_speculation(draft, draft_tokens)
+        if not isinstance(draft, Session):
+            return speculating(problem, draft_tokens, self.acceptance(draft), 0.0, {})
+        plan = draft._planned()
+        executing = {device.name for device in problem.devices if device.executes}
+        held = {name: used for name, used in plan.prediction.peak_bytes.items() if name in executing}
+        return speculating(problem, draft_tokens, self.acceptance(draft), plan.prediction.tpot_seconds, held)
 
     def stop_planning(self) -> None:
         """End the running search after its iteration; the best plan so far is put in force."""
@@ -213,7 +235,8 @@ class Session(Choosing):
 
     def _learn(self, plan: PlanResult) -> None:
         calibration = self.calibration
-        if calibration is None or self._log is None or not self.streaming:
+        guesses = plan.problem.workload.tokens_per_pass > 1  # its prediction was not for a plain run
+        if calibration is None or self._log is None or not self.streaming or guesses:
             return
         events = self.recorder.generation
         seen = observed(events, plan, self.profile, self.hardware, calibration)
@@ -228,9 +251,9 @@ class Session(Choosing):
             message = Load(
                 str(self.checkpoint.folder), plan.placement, plan.problem.workload.context,
                 plan.problem.workload.batch,
-                plan.problem.slots, self.streaming,
+                plan.problem.slots, self.streaming, plan.problem.workload.kv_precision,
             )  # fmt: skip
-            self._chain = Chain(message, self._isolate, self._on_restart)
+            self._chain = Chain(message, self._isolate, self._on_restart, self.messages.append)
         self._chain.restarts = 0
         return self._chain
 

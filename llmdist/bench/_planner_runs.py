@@ -25,6 +25,8 @@ METHODS = ("colony", *RIVALS)
 VARIANTS: dict[str, tuple[tuple[str, Any], ...]] = {
     "no macro ants": (("macro_every", 0),),
     "no macro tree": (("tree", False),),
+    "no polish": (("polish", 0),),
+    "no moves of borders": (("kinds", {"move": 0.2, "sibling": 0.25, "near": 0.2, "far": 0.2, "window": 0.15}),),
     "no turns": (("turns", False),),
     "no ants from scratch": (("scratch_ants", 0),),
     "no visibility": (("theta", 1e9),),
@@ -32,7 +34,6 @@ VARIANTS: dict[str, tuple[tuple[str, Any], ...]] = {
     "no arrangement by ants": (("arrange_every", 10**9),),
     "no trail in arrangement": (("liking", 0.0),),
     "no local search": (("rounds", 0),),
-    "no polish": (("polish", 0),),
     "no screening": (("screening", False),),
     "moves only": (("kinds", {"move": 1.0}),),
     "no threshold": (("threshold", 0.0),),

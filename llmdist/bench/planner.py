@@ -116,6 +116,30 @@ def summary(rows: Sequence[dict[str, Any]]) -> str:
     return "\n".join(lines)
 
 
+def by_problem(rows: Sequence[dict[str, Any]], own: str = "colony") -> str:
+    """Return one line per problem as a Markdown table: the colony's runs, and the rival with the best median."""
+    lines = [
+        "| problem | median gap to best | worst | median gap to bound | best rival | its median | ahead |",
+        "|---|---:|---:|---:|---|---:|---:|",
+    ]
+    values: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
+    for row in rows:
+        gap = float("inf") if row["gap_to_best"] is None else row["gap_to_best"]
+        values[row["problem"]][row["method"]].append(gap)
+    for problem, methods in values.items():
+        if own not in methods:
+            continue
+        mine = methods.pop(own)
+        proven = [r["gap_to_bound"] for r in rows if (r["problem"], r["method"]) == (problem, own)]
+        rival = min(methods, key=lambda name: median(methods[name]), default="-")
+        other = median(methods[rival]) if methods else float("inf")
+        cells = [_percent([median(mine)]), _percent([max(mine)]), _percent(proven), rival]
+        ahead = (1 + other) / (1 + median(mine)) - 1
+        cells += [_percent([other]), _percent([ahead])] if other < float("inf") else ["none", "-"]
+        lines.append(f"| {problem} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
 def beaten(rows: Sequence[dict[str, Any]]) -> list[str]:
     """Return the problems where a rival's run was better than the colony's run of the same seed, in words."""
     found = []
@@ -169,6 +193,9 @@ def main(arguments: Sequence[str]) -> int:
     rows = gaps(runs)
     print(f"{len({row['problem'] for row in rows})} problems, {options.seconds} processor seconds per run\n")
     print(summary(rows))
+    print("\n" + by_problem(rows))
+    if options.ablation:
+        return 0
     losses = beaten(rows)
     print("\nA rival was better than the colony at the same seed: " + ("; ".join(losses) if losses else "never") + ".")
     return 0

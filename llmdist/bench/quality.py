@@ -28,7 +28,10 @@ __all__ = ["Quality", "quality_report"]
 
 @dataclass(frozen=True, slots=True)
 class Quality:
-    """`exact_match` is a share of questions; `divergence` the mean KL(bf16 | this) in nats per token."""
+    """`precision` of the weights, and of the KV cache where it differs; `exact_match` is a share of questions.
+
+    `divergence` is the mean KL(bf16 | this) in nats per token.
+    """
 
     precision: str
     questions: int
@@ -37,25 +40,29 @@ class Quality:
     divergence: float
 
 
-def quality_report(precisions: Sequence[str] = ("int8", "int4"), tales: int = 20) -> list[Quality]:
-    """Return the quality of bf16 and of each precision on `tales` held-out tales of the demo model."""
+def quality_report(
+    precisions: Sequence[str] = ("int8", "int4"), tales: int = 20, caches: Sequence[str] = ("int8",)
+) -> list[Quality]:
+    """Return the quality of bf16, of each precision and of bf16 with each KV cache on held-out tales."""
     folder = model_path()
     run = json.loads((folder / "training.json").read_text())
     checkpoint, tokenizer = Checkpoint.open(folder), Tokenizer.open(folder)
     texts = held_out(tales, run["seed"], run["steps"])
     reference = [_logits(checkpoint, "bf16", tokenizer.encode(END + tale.text)) for tale in texts]
     found = [_judge("bf16", tokenizer, texts, reference, reference)]
-    for precision in precisions:
-        logits = [_logits(checkpoint, precision, tokenizer.encode(END + tale.text)) for tale in texts]
-        found.append(_judge(precision, tokenizer, texts, logits, reference))
+    variants = [(precision, precision, "") for precision in precisions]
+    variants += [(f"bf16, KV {kv}", "bf16", kv) for kv in caches]
+    for label, precision, kv in variants:
+        logits = [_logits(checkpoint, precision, tokenizer.encode(END + tale.text), kv) for tale in texts]
+        found.append(_judge(label, tokenizer, texts, logits, reference))
     return found
 
 
-def _logits(checkpoint: Checkpoint, precision: str, tokens: Sequence[int]) -> Tensor:
+def _logits(checkpoint: Checkpoint, precision: str, tokens: Sequence[int], kv: str = "") -> Tensor:
     """Return the logits (tokens - 1, vocab_size) that predict each token after the first."""
     names = tuple(block.name for block in checkpoint.profile.blocks)
     placement = Placement(names, tuple(Assignment("cpu", "cpu", precision) for _ in names))
-    executor = Executor(checkpoint, placement, len(tokens))
+    executor = Executor(checkpoint, placement, len(tokens), kv=kv)
     rows = [executor.forward(torch.tensor([[token]]), i).logits for i, token in enumerate(tokens[:-1])]
     executor.close()
     return torch.cat(rows)

@@ -154,7 +154,7 @@ def _checked(
     for key, seen in list(latest.items())[-CHECKED:]:
         factors = fitted_factors([other for other in own if other.placement != key])
         placement = seen.assignments(names)
-        seconds = pass_seconds(profile, corrected(hardware, factors), placement, seen.context, seen.slots)
+        seconds = pass_seconds(profile, corrected(hardware, factors), placement, seen.context, seen.slots, seen.kv)
         found.append(Checked(seen, seconds))
     return tuple(found)
 

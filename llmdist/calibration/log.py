@@ -7,13 +7,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from ..hardware.profile import HardwareProfile
-from ..paths import cache_folder
+from ..paths import cache_folder, replace_text
 from .observation import Observation
 
 __all__ = ["CalibrationLog", "log_key"]
@@ -85,7 +84,4 @@ class CalibrationLog:
             return
         rows = ",\n".join(f"  {json.dumps(seen.to_json())}" for seen in self.observations)
         with suppress(OSError):
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            draft = self.path.with_name(f"{self.path.name}.{os.getpid()}")
-            draft.write_text(f'{{"key": {json.dumps(self.key)},\n "runs": [\n{rows}\n]}}\n', encoding="utf-8")
-            draft.replace(self.path)
+            replace_text(self.path, f'{{"key": {json.dumps(self.key)},\n "runs": [\n{rows}\n]}}\n')

@@ -41,7 +41,8 @@ class Observation:
     `date`: ISO, to the minute, UTC. `model`: name and a digest of the blocks' sizes. `options` and `chain`: the
     placement, a letter per block that counts through the options. `told_tokens_per_second` and `told_spread`: the
     prediction of the plan in force. `predicted_seconds`: by the uncalibrated profile; `calibrated_seconds`: by the
-    calibration of that time; `measured_seconds`: the median of the tokens.
+    calibration of that time; `measured_seconds`: the median of the tokens. `kv`: ``int8``, or empty where the KV
+    cache had the type of the activations.
     """
 
     date: str
@@ -57,6 +58,7 @@ class Observation:
     calibrated_seconds: float
     measured_seconds: float
     terms: tuple[Term, ...]
+    kv: str = ""
 
     def __post_init__(self) -> None:
         seconds = (self.predicted_seconds, self.calibrated_seconds, self.measured_seconds, self.told_tokens_per_second)

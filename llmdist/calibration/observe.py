@@ -73,12 +73,14 @@ def observed(
     if len(tokens) < LEAST_TOKENS or not kept or packed is None or started is None or modes - {"resident", "streamed"}:
         return None
     context, slots = started.prompt_tokens + len(tokens) // 2, plan.problem.slots
-    problem = priced_as(profile, hardware, plan.placement, context, slots)
+    kv = plan.problem.workload.kv_precision
+    kv = kv if kv == "int8" else ""
+    problem = priced_as(profile, hardware, plan.placement, context, slots, kv)
     measured = statistics.median(token.step_seconds for token in kept)
     ratios = _ratios(problem, plan.placement, kept, measured)
 
     def seconds(corrections: Mapping[str, float]) -> float:
-        return pass_seconds(profile, corrected(hardware, corrections), plan.placement, context, slots)
+        return pass_seconds(profile, corrected(hardware, corrections), plan.placement, context, slots, kv)
 
     factors = calibration.factors
     settled = {name: factors[name] for name in calibration.settled}
@@ -94,7 +96,7 @@ def observed(
     when = (now or datetime.now(timezone.utc)).isoformat(timespec="minutes")
     return Observation(
         when, model_key(profile), *packed, slots, context, len(tokens), plan.prediction.tokens_per_second,
-        plan.prediction.spread, seconds({}), seconds(factors), measured, terms,
+        plan.prediction.spread, seconds({}), seconds(factors), measured, terms, kv,
     )  # fmt: skip
 
 

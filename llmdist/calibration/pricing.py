@@ -70,22 +70,22 @@ def corrected(hardware: HardwareProfile, factors: Mapping[str, float]) -> Hardwa
 
 
 def priced_as(
-    profile: ModelProfile, hardware: HardwareProfile, placement: Placement, context: int, slots: int
+    profile: ModelProfile, hardware: HardwareProfile, placement: Placement, context: int, slots: int, kv: str = ""
 ) -> PlanningProblem:
     """Return the problem that prices `placement` for one sequence of `context` tokens; it is not one to search."""
     precisions = tuple(dict.fromkeys(choice.precision for choice in placement.assignments))
     plain = next((name for name in precisions if name in PLAIN_PRECISIONS), "bf16")
     return PlanningProblem(
         profile.blocks, hardware.devices, hardware.links, profile.hidden_size,
-        Workload(1, max(1, context - 1), 1, kv_precision=plain), precisions=precisions, slots=slots,
+        Workload(1, max(1, context - 1), 1, kv_precision=kv or plain), precisions=precisions, slots=slots,
     )  # fmt: skip
 
 
 def pass_seconds(
-    profile: ModelProfile, hardware: HardwareProfile, placement: Placement, context: int, slots: int
+    profile: ModelProfile, hardware: HardwareProfile, placement: Placement, context: int, slots: int, kv: str = ""
 ) -> float:
-    """Return the predicted seconds per token."""
-    return tpot_seconds(priced_as(profile, hardware, placement, context, slots), placement)
+    """Return the predicted seconds per token; `kv` is the KV cache's precision, by default the weights' plain one."""
+    return tpot_seconds(priced_as(profile, hardware, placement, context, slots, kv), placement)
 
 
 def predicted_terms(problem: PlanningProblem, placement: Placement) -> dict[str, float]:

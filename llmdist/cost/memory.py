@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ..model.blocks import BYTES_PER_PARAMETER, Block
+from ..model.blocks import Block
 
 if TYPE_CHECKING:
     from ..planner.placement import Assignment, Placement
@@ -26,9 +26,8 @@ __all__ = [
 def kv_bytes(problem: PlanningProblem, block: Block) -> float:
     """Return the bytes of KV cache that `block` keeps on its exec device for the whole context."""
     workload = problem.workload
-    element = BYTES_PER_PARAMETER[workload.kv_precision]
     sequences = workload.batch * workload.in_flight
-    return block.kv_elements_per_token * element * workload.context * sequences
+    return block.kv_bytes_per_token(workload.kv_precision) * workload.context * sequences
 
 
 def own_bytes(block: Block, assignment: Assignment) -> int:

@@ -35,12 +35,13 @@ def piece_bytes(largest_block: int) -> int:
 
 def workspace_bytes(
     blocks: Sequence[Block], hidden_size: int, vocab_size: int, context: int, batch: int, precision: str,
-    quantised: bool = False,
+    quantised: bool = False, int8_cache: bool = False,
 ) -> int:  # fmt: skip
-    """Return the bytes of workspace on an exec device, float32 at worst; more if weights may be `quantised`."""
+    """Return the bytes of workspace on an exec device, float32 at worst; more if weights or the cache are in bits."""
     tokens = min(CHUNK_TOKENS, context * batch)
     waiting = min(pass_tokens(hidden_size), context * batch)
     widest = max((b.parameters // hidden_size for b in blocks if b.kind == "mlp"), default=0)
+    vectors = max(((b.kv_elements_per_token, b.kv_vectors_per_token) for b in blocks), default=(0, 0))
     largest = max((b.weight_bytes(precision) for b in blocks if b.kind != "embed"), default=0)
     return int(
         4 * tokens * (widest + 6 * hidden_size)  # gate, up, down and what norms and heads make of one chunk
@@ -49,4 +50,5 @@ def workspace_bytes(
         + 8 * vocab_size * max(batch, 1 + DRAFT_TOKENS)  # logits twice
         + DEPTH * piece_bytes(largest)  # pieces on their way from the disk
         + 6 * min(CHUNK_ELEMENTS, largest // 2) * quantised  # unpacked for many tokens, and the library's own order
+        + 8 * context * batch * vectors[0] // max(1, vectors[1]) * int8_cache  # keys and values of one head as numbers
     )

@@ -17,15 +17,18 @@ from ..cost.workspace import CHUNK_TOKENS, pass_tokens, piece_bytes
 from ..events import BlockComputed, CopyFinished
 from ..kernels.cpu import Weight
 from ..model.checkpoint import Checkpoint
-from ..model.compute import Activation, compute_layer_block, wanted_experts
+from ..model.compute import Activation, close_experts, compute_expert, compute_layer_block, wanted_experts
 from ..model.layers import Rope, head, scale_embedding
 from ..model.reader import Reader, aligned_buffer
-from ..planner.placement import Placement
+from ..planner.placement import Assignment, Placement
+from .demand import demand_pools
+from .device_blocks import DeviceBlocks
 from .fused import FusedBlocks
 from .kv_cache import KVCache
 from .microbatch import MicroBatch, cut, passes
 from .packed_blocks import PackedBlocks
-from .schedule import build_schedule
+from .runtime import CudaRuntime, Runtime
+from .schedule import Compute, build_schedule
 from .staging import PrefetchingCopies, SequentialCopies, SlotPool
 from .weights import TORCH_DTYPES, BlockLayout, read_rows
 
@@ -55,6 +58,12 @@ class Executor:
     context, batch : size of the KV cache, in tokens and sequences.
     slots : staging slots per exec device.
     streaming : prefetch in a reader thread (True) or copy when needed (False).
+    kv : ``int8`` keeps keys and values in 8 bits; any other name keeps them in the type of the activations.
+    runtime : what reaches the devices; torch's by default.
+
+    Raises
+    ------
+    HardwareError : the placement computes on a device that is not there.
     """
 
     def __init__(
@@ -65,19 +74,25 @@ class Executor:
         batch: int = 1,
         slots: int = 2,
         streaming: bool = True,
+        kv: str = "",
+        runtime: Runtime | None = None,
     ) -> None:
+        self.runtime = runtime or CudaRuntime()
+        devices = {a.exec_device for a in placement.assignments}
+        for device in devices:
+            self.runtime.require(device)
         self.checkpoint, self.config = checkpoint, checkpoint.config
         self.slots, self.streaming = slots, streaming
         self.dtype = _activation_dtype(placement)
         self._packed, self._fused = PackedBlocks(checkpoint.identity()), FusedBlocks(self.config)
-        self.ropes = {
-            device: Rope(self.config, device) for device in {a.exec_device for a in placement.assignments}
-        }
-        self.cache = KVCache(self.config, placement, batch, context, self.dtype)
+        self.device_blocks = DeviceBlocks(self.config, self.runtime, context, batch, self.dtype)
+        self.ropes = {device: Rope(self.config, self.runtime.place(device)) for device in devices}
+        kind = kv if kv == "int8" else self.dtype
+        self.cache = KVCache(self.config, placement, batch, context, kind, self.runtime.place)
         self.chunk, self.pass_tokens = CHUNK_TOKENS, pass_tokens(self.config.hidden_size)
         self.reader = Reader(piece_bytes=self._piece_bytes(placement))
         self._weights: dict[str, Tensor] = {}
-        self._homes: dict[str, tuple[str, str]] = {}
+        self._homes: dict[str, tuple[str, str, bool]] = {}
         self._copies: SequentialCopies | PrefetchingCopies | None = None
         try:
             self._adopt(placement)
@@ -87,25 +102,32 @@ class Executor:
 
     def _adopt(self, placement: Placement) -> None:
         """Free what leaves, read what arrives, and set up the slots."""
-        homes = {name: (choice.home_device, choice.precision) for name, choice in placement.items()}
+        homes = {name: _home(choice) for name, choice in placement.items()}
         for name in list(self._weights):
             if homes[name] != self._homes[name]:
                 del self._weights[name]
         self._homes = homes
         self.placement = placement
-        self.schedule = build_schedule(placement, self.slots)
+        self._one_device = len({choice.exec_device for choice in placement.assignments}) == 1
+        self._on_demand = frozenset(name for name, choice in placement.items() if choice.on_demand)
+        kept = 1 if self._on_demand else 0  # a slot is kept for experts
+        self.schedule = build_schedule(placement, max(1, self.slots - kept))
+        self.device_blocks.adopt(placement)
         self._layouts = {
-            name: self._packed.located(
-                name, choice.precision, BlockLayout.of(self.checkpoint.block_tensors(name), choice.precision)
-            )
+            name: self._packed.located(name, choice.precision, self._layout(name, choice))
             for name, choice in placement.items()
         }
-        self._packed.prepare({n: p for n, (home, p) in homes.items() if home == "disk"}, self._layouts)
+        self._packed.prepare({n: p for n, (home, p, _) in homes.items() if home == "disk"}, self._layouts)
         self._pool = SlotPool(self.schedule, self._layouts, self._weights, self.reader)
-        for name, (home, _) in homes.items():
+        self._demand = demand_pools(placement, self._layouts, self.slots, self._weights, self.reader)
+        for name, (home, _, _) in homes.items():
             if home != "disk" and name not in self._weights and not self._is_tied_embedding(name):
                 self._weights[name] = self._read(name, home)
         self._views = {name: self._layouts[name].views(buffer) for name, buffer in self._weights.items()}
+
+    def _layout(self, name: str, choice: Assignment) -> BlockLayout:
+        plain = BlockLayout.of(self.checkpoint.block_tensors(name), choice.precision)
+        return self.device_blocks.layout(name, choice.exec_device, choice.precision, plain)
 
     def _start(self) -> None:
         if self.schedule.copies and self._copies is None:
@@ -126,9 +148,11 @@ class Executor:
         return name == "embed" and self.config.tie_embeddings
 
     def _read(self, name: str, home: str) -> Tensor:
-        buffer = aligned_buffer(self._layouts[name].nbytes)
-        self._packed.fill(name, self._homes[name][1], self._layouts[name], buffer, self.reader)
-        return buffer if home == "cpu" else buffer.to(home)
+        nbytes, (_, precision, on_gpu) = self._layouts[name].nbytes, self._homes[name]
+        pinned = home == "cpu" and on_gpu and name != "embed"
+        buffer = self.runtime.pinned(nbytes) if pinned else aligned_buffer(nbytes)
+        self._packed.fill(name, precision, self._layouts[name], buffer, self.reader)
+        return buffer if home == "cpu" else buffer.to(self.runtime.place(home))
 
     def apply(self, placement: Placement) -> None:
         """Move to another placement; the KV cache and every block that stays are kept.
@@ -138,10 +162,11 @@ class Executor:
         self._stop()
         self._views.clear()
         self._fused.clear()
-        del self._pool
+        del self._pool, self._demand
         self.cache.move(placement)
         for device in {a.exec_device for a in placement.assignments} - set(self.ropes):
-            self.ropes[device] = Rope(self.config, device)
+            self.runtime.require(device)
+            self.ropes[device] = Rope(self.config, self.runtime.place(device))
         self._adopt(placement)
 
     def forward(self, tokens: Tensor, start: int) -> Pass:
@@ -182,6 +207,9 @@ class Executor:
         """Bring every micro-batch through every block; return the logits of the sequences that end here."""
         kept: dict[int, Tensor] = {}
         for step in self.schedule.computes:
+            if step.block in self._on_demand:
+                self._compute_on_demand(step, batches, copies, computes)
+                continue
             wanted = [wanted_experts(self.config, step.block, batch.x) for batch in batches]
             needed, staged = any(some is None or some for some in wanted), None
             if step.slot is not None and self._copies:
@@ -199,19 +227,40 @@ class Executor:
                 copies.append(staged.record)
         return kept
 
+    def _compute_on_demand(
+        self, step: Compute, batches: list[MicroBatch], copies: list[CopyFinished], computes: list[BlockComputed]
+    ) -> None:
+        """Compute a group of experts of which only the chosen ones are read, each once for every micro-batch."""
+        pool, began = self._demand[step.device], time.monotonic()
+        chosen = [wanted_experts(self.config, step.block, batch.x) or frozenset() for batch in batches]
+        numbers = sorted(frozenset[int]().union(*chosen))
+        for batch in batches:
+            batch.x = batch.x.to(step.device)
+        for number, weights in pool.bring(step.block, self._layouts[step.block], numbers):
+            for batch, some in zip(batches, chosen, strict=True):
+                if number in some:
+                    batch.x = compute_expert(self.config, number, weights, batch.x)
+        for batch in batches:
+            batch.x = close_experts(self.config, step.block, batch.x)
+        computes.append(BlockComputed(step.block, began, time.monotonic(), step.device))
+        if numbers and pool.record is not None:
+            copies.append(pool.record)
+
     def _compute(self, name: str, device: str, batch: MicroBatch, weights: Mapping[str, Weight]) -> Activation:
         if name == "embed":
             rows = self._embed(batch.tokens, weights.get("weight")).to(self.dtype)
-            return scale_embedding(self.config, rows).to(device)
-        x, cache = batch.x.to(device), None
+            return scale_embedding(self.config, rows).to(self.runtime.place(device))
+        x, cache = batch.x if self._one_device else batch.x.to(str(self.runtime.place(device))), None
         if name.endswith(".attention"):
-            keys, values = self.cache[name]
-            cache = (keys[batch.rows], values[batch.rows])
+            cache = self.cache.rows(name, batch.rows)
         if isinstance(x, Tensor):
             fused = self._fused.compute(name, device, weights, x, self.ropes[device], cache, batch.start)
             if fused is not None:
                 return fused
             x = x.to(self.dtype)
+            fused = self.device_blocks.compute(name, device, weights, x, self.ropes[device], cache, batch.start)
+            if fused is not None:
+                return fused
         return compute_layer_block(self.config, name, weights, x, self.ropes[device], cache, batch.start)
 
     def _head(
@@ -222,8 +271,10 @@ class Executor:
         if not ending:
             return {}
         sequences = [row for batch in ending for row in range(batch.rows.start, batch.rows.stop)]
-        x = torch.cat([batch.hidden[:, -keep:].to(device, self.dtype) for batch in ending])
+        x = torch.cat([batch.hidden[:, -keep:].to(self.runtime.place(device), self.dtype) for batch in ending])
         logits = self._fused.compute("head", device, weights, x, self.ropes[device], None, 0)
+        if logits is None:
+            logits = self.device_blocks.compute("head", device, weights, x, self.ropes[device], None, 0)
         if logits is None:
             logits = head(self.config, dict(weights), x)
         return dict(zip(sequences, logits, strict=True))
@@ -238,7 +289,13 @@ class Executor:
     @property
     def held_bytes(self) -> int:
         """Return the bytes of weights, staging slots and KV cache; the reader's pieces belong to the workspace."""
-        return sum(w.nbytes for w in self._weights.values()) + self._pool.nbytes + self.cache.nbytes
+        staged = self._pool.nbytes + sum(pool.nbytes for pool in self._demand.values())
+        return sum(w.nbytes for w in self._weights.values()) + staged + self.cache.nbytes
+
+    @property
+    def note(self) -> str:
+        """Return a sentence for the user about the load, or nothing."""
+        return self._packed.note
 
     def _stop(self) -> None:
         if self._copies is not None:
@@ -252,6 +309,12 @@ class Executor:
         self._weights.clear()
         self._views.clear()
         self._fused.clear()
+        self.device_blocks.clear()
+
+
+def _home(choice: Assignment) -> tuple[str, str, bool]:
+    """Return what a block's bytes depend on: where they rest, the precision, and whether a GPU's kernels read them."""
+    return choice.home_device, choice.precision, choice.exec_device != "cpu"
 
 
 def _activation_dtype(placement: Placement) -> torch.dtype:

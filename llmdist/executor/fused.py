@@ -12,6 +12,7 @@ from torch import Tensor
 
 from ..kernels.cpu import Weight
 from ..kernels.decode import FUSED_TOKENS, FusedAttention, FusedHead, FusedMlp, fused_block
+from ..model.compute import KeysAndValues
 from ..model.config import ModelConfig
 from ..model.rope import Rope
 
@@ -24,6 +25,7 @@ class FusedBlocks:
     def __init__(self, config: ModelConfig) -> None:
         self._config = config
         self._calls: dict[tuple[str, int], FusedAttention | FusedMlp | FusedHead | None] = {}
+        self._latest: dict[str, tuple[Mapping[str, Weight], FusedAttention | FusedMlp | FusedHead | None]] = {}
 
     def compute(
         self,
@@ -32,7 +34,7 @@ class FusedBlocks:
         weights: Mapping[str, Weight],
         x: Tensor,
         rope: Rope,
-        cache: tuple[Tensor, Tensor] | None,
+        cache: KeysAndValues | None,
         start: int | tuple[int, ...],
     ) -> Tensor | None:
         """Return what block `name` makes of `x`, in float32; None where only the layers compute it.
@@ -44,7 +46,8 @@ class FusedBlocks:
         call = self._call(name, weights, cache)
         if call is None:
             return None
-        x = x.to(torch.float32).contiguous()
+        if x.dtype != torch.float32 or not x.is_contiguous():
+            x = x.to(torch.float32).contiguous()
         if isinstance(call, FusedHead):
             return call(x)
         if isinstance(call, FusedMlp):
@@ -56,14 +59,19 @@ class FusedBlocks:
         return x
 
     def _call(
-        self, name: str, weights: Mapping[str, Weight], cache: tuple[Tensor, Tensor] | None
+        self, name: str, weights: Mapping[str, Weight], cache: KeysAndValues | None
     ) -> FusedAttention | FusedMlp | FusedHead | None:
+        latest = self._latest.get(name)
+        if latest is not None and latest[0] is weights:  # a resident block; a staging slot's weights are new each time
+            return latest[1]
         first = next(iter(weights.values()))
         key = name, first.data_ptr() if isinstance(first, Tensor) else first.data.data_ptr()
         if key not in self._calls:
             self._calls[key] = fused_block(self._config, name, weights, None if cache is None else cache[0])
+        self._latest[name] = weights, self._calls[key]
         return self._calls[key]
 
     def clear(self) -> None:
         """Forget every call; the buffers may go."""
         self._calls.clear()
+        self._latest.clear()

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 from ..model.layout import QUANTISED
-from ..model.quantize import PackedStore, quantise_block
+from ..model.quantize import PackedStore
 from ..model.reader import Reader
-from .weights import BlockLayout, fill, read_tensor
+from .weights import BlockLayout, fill
 
 __all__ = ["PackedBlocks"]
 
@@ -21,21 +21,26 @@ class PackedBlocks:
     def __init__(self, identity: str) -> None:
         self._store = PackedStore(identity)
 
+    @property
+    def note(self) -> str:
+        """Return in a sentence why blocks were not kept for the next load; empty where they were."""
+        return self._store.note
+
     def located(self, name: str, precision: str, layout: BlockLayout) -> BlockLayout:
         """Return `layout` with its packed file, if the block is quantised (an embedding never is)."""
         quantised = precision in QUANTISED and name != "embed"
-        return layout.packed_in(self._store.path(name, precision)) if quantised else layout
+        return layout.packed_in(self._store.path(name, layout.kept_as(precision))) if quantised else layout
 
     def _is_ready(self, name: str, precision: str, layout: BlockLayout) -> bool:
-        return layout.packed is None or self._store.has(name, precision, layout.slots)
+        return layout.packed is None or self._store.has(name, layout.kept_as(precision), layout.slots)
 
     def fill(self, name: str, precision: str, layout: BlockLayout, buffer: Tensor, reader: Reader) -> None:
         """Fill `buffer` with the block: from its packed file, or from the checkpoint while the file is made."""
         if self._is_ready(name, precision, layout):
             fill(layout, buffer, reader)
             return
-        quantise_block(layout.entries, layout.slots, buffer, read_tensor)
-        self._store.keep(name, precision, buffer)
+        layout.make(buffer)
+        self._store.keep(name, layout.kept_as(precision), buffer)
 
     def prepare(self, streamed: Mapping[str, str], layouts: Mapping[str, BlockLayout]) -> None:
         """Make the files of the quantised blocks among `streamed` (name -> precision).
@@ -48,5 +53,5 @@ class PackedBlocks:
             layout = layouts[name]
             if not self._is_ready(name, precision, layout):
                 buffer = torch.empty(layout.nbytes, dtype=torch.uint8)
-                quantise_block(layout.entries, layout.slots, buffer, read_tensor)
-                self._store.require(name, precision, buffer)
+                layout.make(buffer)
+                self._store.require(name, layout.kept_as(precision), buffer)

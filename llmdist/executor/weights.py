@@ -21,6 +21,7 @@ from ..kernels.cpu import Weight
 from ..model.checkpoint import TensorEntry
 from ..model.layout import TORCH_DTYPES, TensorSlot, block_bytes, block_slots, slot_view
 from ..model.packed import Codec
+from ..model.quantize import quantise_block
 from ..model.reader import Part, Reader
 
 __all__ = ["TORCH_DTYPES", "BlockLayout", "fill", "read_rows", "read_tensor"]
@@ -30,12 +31,16 @@ _BOUNCE_BYTES = 4 << 20
 
 @dataclass(frozen=True, slots=True)
 class BlockLayout:
-    """Where each tensor of a block lies in its buffer; `packed` is the file with the buffer's bytes, if quantised."""
+    """Where each tensor of a block lies in its buffer.
+
+    `packed` is the file that holds the buffer's bytes from `packed_offset` on, if quantised.
+    """
 
     entries: Mapping[str, TensorEntry]
     slots: Mapping[str, TensorSlot]
     nbytes: int
     packed: Path | None = None
+    packed_offset: int = 0
 
     @classmethod
     def of(cls, entries: Mapping[str, TensorEntry], form: torch.dtype | str) -> BlockLayout:
@@ -46,6 +51,23 @@ class BlockLayout:
     def packed_in(self, file: Path) -> BlockLayout:
         """Return the same layout, filled from `file`."""
         return replace(self, packed=file)
+
+    def expert(self, number: int) -> tuple[BlockLayout, int]:
+        """Return the layout of one expert of a group in a buffer of its own, and where it starts in the group's."""
+        names = [name for name in self.slots if name.endswith(f".{number}")]
+        start = min(self.slots[name].offset for name in names)
+        slots = {name: replace(self.slots[name], offset=self.slots[name].offset - start) for name in names}
+        entries = {name: self.entries[name] for name in names}
+        nbytes = min(block_bytes(slots), self.nbytes - start)
+        return BlockLayout(entries, slots, nbytes, self.packed, self.packed_offset + start), start
+
+    def kept_as(self, precision: str) -> str:
+        """Return the name under which the packed bytes are kept."""
+        return precision
+
+    def make(self, buffer: Tensor) -> None:
+        """Read the tensors from the checkpoint and leave them quantised in `buffer` (uint8, CPU)."""
+        quantise_block(self.entries, self.slots, buffer, read_tensor)
 
     @property
     def file_bytes(self) -> int:
@@ -60,7 +82,7 @@ class BlockLayout:
     def parts(self, buffer: Tensor) -> list[Part]:
         """Return what a reader must bring into `buffer`; tensors that a codec unpacks are left to `fill`."""
         if self.packed is not None:
-            return [Part(self.packed, 0, torch.uint8, buffer[: self.nbytes])]
+            return [Part(self.packed, self.packed_offset, torch.uint8, buffer[: self.nbytes])]
         return [
             Part(entry.path, entry.offset, entry.dtype, view.view(-1))
             for entry, view in ((self.entries[name], view) for name, view in self.views(buffer).items())
@@ -106,7 +128,7 @@ def fill(layout: BlockLayout, buffer: Tensor, reader: Reader | None = None) -> i
     plain = reader.submit(layout.parts(buffer)) if reader is not None else None
     if layout.packed is not None:
         if plain is None:
-            _read_exactly(layout.packed, 0, _bytes_of(buffer[: layout.nbytes]))
+            _read_exactly(layout.packed, layout.packed_offset, _bytes_of(buffer[: layout.nbytes]))
         else:
             plain.wait()
         return layout.nbytes

@@ -37,7 +37,8 @@ class GenerationStats:
     """Statistics of a generation; tokens are of all its `sequences` together.
 
     `tokens_per_second` counts the tokens after the first of each sequence. With speculation `drafted` tokens were
-    guessed and `accepted` of them were right, in `passes` passes over the model, the prefill included.
+    guessed and `accepted` of them were right, in `passes` passes over the model, the prefill included; `guessed` passes
+    had guesses and `rejected` ended at a wrong one.
     """
 
     prompt_tokens: int = 0
@@ -52,6 +53,8 @@ class GenerationStats:
     drafted: int = 0
     accepted: int = 0
     passes: int = 0
+    guessed: int = 0
+    rejected: int = 0
 
     @property
     def tpot_seconds(self) -> float:
@@ -63,6 +66,12 @@ class GenerationStats:
     def tokens_per_second(self) -> float:
         """Return the decode speed; 0 for fewer than two tokens."""
         return 1 / self.tpot_seconds if self.tpot_seconds > 0 else 0.0
+
+    @property
+    def tokens_per_pass(self) -> float:
+        """Return the tokens per sequence that a pass after the prefill gave; 0 where there was none."""
+        later = self.tokens - self.sequences
+        return later / self.sequences / (self.passes - 1) if self.passes > 1 else 0.0
 
     @property
     def acceptance(self) -> float:

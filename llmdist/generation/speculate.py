@@ -107,10 +107,14 @@ class SpeculativeStream(Stream):
         guessed = self.draft.propose(self.tokens, min(self.draft_tokens, room - 1)) if room > 1 else ()
         stepped = self._run(guessed)
         self.stats.drafted += len(guessed)
+        self.stats.guessed += bool(guessed)
         found: list[int] = []
         for row in range(1 + len(guessed)):
             found.append(choose(stepped, row, self.sampling, self._generator))
-            if row == len(guessed) or found[-1] != guessed[row]:
+            if row == len(guessed):
+                break
+            if found[-1] != guessed[row]:
+                self.stats.rejected += 1
                 break
             self.stats.accepted += 1
         return found, stepped

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import platform
 from contextlib import suppress
 from dataclasses import replace
@@ -13,7 +12,7 @@ from typing import Any
 import psutil
 import torch
 
-from ..paths import cache_folder
+from ..paths import cache_folder, replace_text
 from .apart import measure_apart
 from .measure import PAGE_CACHE, Progress
 from .probe import cpu_label, existing_folder, probe_devices
@@ -89,12 +88,8 @@ def _load(key: dict[str, Any]) -> HardwareProfile | None:
 
 def _store(key: dict[str, Any], profile: HardwareProfile) -> None:
     """Write the cache in one step; a cache that cannot be written only costs the next measurement."""
-    path = cache_file(key)
     with suppress(OSError):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        draft = path.with_name(f"{path.name}.{os.getpid()}")
-        draft.write_text(json.dumps({"key": key, "profile": profile.to_json()}, indent=1), encoding="utf-8")
-        draft.replace(path)
+        replace_text(cache_file(key), json.dumps({"key": key, "profile": profile.to_json()}, indent=1))
 
 
 def _with_memory_of(profile: HardwareProfile, probed: tuple[Device, ...]) -> HardwareProfile:

@@ -2,6 +2,7 @@
 //
 // A block is one call, so that a decode step costs Python a few microseconds a block. Everything between two products
 // is computed in float32. Plain torch (model/layers.py) is the definition that all of it is tested against.
+#include "cpu_attention.h"
 #include "cpu_unpack.h"
 
 #if defined(_WIN32)
@@ -16,6 +17,7 @@ struct Attention {
     Matrix qkv, out;
     Vector norm, q_norm, k_norm;  // q_norm and k_norm may be null
     void *keys, *values;          // (batch, kv_heads, context, head_dim)
+    uint16_t *key_scales, *value_scales;  // bf16 (batch, kv_heads, context) of an int8 cache, else null
     const float *cos, *sin;       // (tokens, head_dim / 2), `table_stride` apart for each sequence
     const int64_t *starts;        // position of each sequence's first token
     int64_t batch, tokens, table_stride, context, heads, kv_heads, head_dim, cache_kind;
@@ -63,12 +65,16 @@ static void rotate(float *head, const float *cos, const float *sin, int64_t half
     }
 }
 
-static void widen(const void *from, int kind, int64_t at, int64_t count, float *to) {
-    if (kind == FP32) memcpy(to, (const float *)from + at, (size_t)count * 4);
-    else if (kind == BF16)
-        for (int64_t i = 0; i < count; i++) to[i] = from_bf16(((const uint16_t *)from)[at + i]);
-    else
-        for (int64_t i = 0; i < count; i++) to[i] = from_fp16(((const uint16_t *)from)[at + i]);
+// Store one token's key or value of one head; in int8 as `quantise_rows` of int8_cache.py does.
+static void store_row(void *cache, uint16_t *scales, int kind, int64_t position, int64_t d, const float *x) {
+    if (kind != INT8) {
+        for (int64_t i = 0; i < d; i++) store_one(cache, kind, position * d + i, x[i]);
+        return;
+    }
+    const uint16_t bits = to_bf16(largest(x, d) / 127.f);
+    const float scale = from_bf16(bits), inverse = scale > 1e-30f ? 1.f / scale : 0.f;
+    scales[position] = bits;
+    for (int64_t i = 0; i < d; i++) ((int8_t *)cache)[position * d + i] = (int8_t)std::nearbyint(x[i] * inverse);
 }
 
 // Norm and rotate the heads of every token and write its keys and values into the caches.
@@ -84,44 +90,40 @@ static void append(const Attention &a, float *qkv) {
             rotate(head, a.cos + at, a.sin + at, d / 2);
         }
         for (int64_t g = 0; g < a.kv_heads; g++) {
-            const int64_t at = ((b * a.kv_heads + g) * a.context + a.starts[b] + t) * d;
+            const int64_t at = (b * a.kv_heads + g) * a.context + a.starts[b] + t;
             const float *key = qkv + n * width + (a.heads + g) * d, *value = key + a.kv_heads * d;
-            for (int64_t i = 0; i < d; i++) {
-                store_one(a.keys, (int)a.cache_kind, at + i, key[i]);
-                store_one(a.values, (int)a.cache_kind, at + i, value[i]);
-            }
+            store_row(a.keys, a.key_scales, (int)a.cache_kind, at, d, key);
+            store_row(a.values, a.value_scales, (int)a.cache_kind, at, d, value);
         }
     }
 }
 
-// One token's queries of one kv head against its cache: each position is widened once for all of them.
-static void attend(const Attention &a, const float *q, int64_t base, int64_t count, float *scores, float *out) {
+// One token's queries of one kv head against its cache; `base` is the head's first element there.
+template <int KIND>
+static void attend_kind(const Attention &a, const float *q, int64_t base, int64_t count, float *scores, float *out) {
     const int64_t d = a.head_dim, group = a.heads / a.kv_heads;
     const float scale = 1.f / std::sqrt((float)d);
-    float row[1024];
-    for (int64_t p = 0; p < count; p++) {
-        widen(a.keys, (int)a.cache_kind, base + p * d, d, row);
-        for (int64_t j = 0; j < group; j++) {
-            float sum = 0;
-#pragma omp simd reduction(+ : sum)
-            for (int64_t i = 0; i < d; i++) sum += q[j * d + i] * row[i];
-            scores[j * count + p] = sum * scale;
-        }
-    }
+    score_group<KIND>(a.keys, base, count, d, q, group, scores);
     for (int64_t j = 0; j < group; j++) {
-        float *s = scores + j * count, peak = s[0], sum = 0;
-#pragma omp simd reduction(max : peak)
-        for (int64_t p = 0; p < count; p++) peak = std::max(peak, s[p]);
+        float *s = scores + j * count, sum = 0;
+        for (int64_t p = 0; p < count; p++)
+            s[p] *= a.key_scales ? scale * from_bf16(a.key_scales[base / d + p]) : scale;
+        const float peak = highest(s, count);
 #pragma omp simd reduction(+ : sum)
         for (int64_t p = 0; p < count; p++) sum += s[p] = fast_exp(s[p] - peak);
         for (int64_t p = 0; p < count; p++) s[p] /= sum;
+        if (a.value_scales)
+            for (int64_t p = 0; p < count; p++) s[p] *= from_bf16(a.value_scales[base / d + p]);
     }
     std::fill(out, out + group * d, 0.f);
-    for (int64_t p = 0; p < count; p++) {
-        widen(a.values, (int)a.cache_kind, base + p * d, d, row);
-        for (int64_t j = 0; j < group; j++)
-            for (int64_t i = 0; i < d; i++) out[j * d + i] += scores[j * count + p] * row[i];
-    }
+    mix_group<KIND>(a.values, base, count, d, scores, group, out);
+}
+
+static void attend(const Attention &a, const float *q, int64_t base, int64_t count, float *scores, float *out) {
+    if (a.cache_kind == FP32) attend_kind<FP32>(a, q, base, count, scores, out);
+    else if (a.cache_kind == BF16) attend_kind<BF16>(a, q, base, count, scores, out);
+    else if (a.cache_kind == INT8) attend_kind<INT8>(a, q, base, count, scores, out);
+    else attend_kind<FP16>(a, q, base, count, scores, out);
 }
 
 static void add(float *x, const float *y, int64_t count) {

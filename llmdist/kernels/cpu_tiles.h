@@ -53,6 +53,8 @@ static inline void store_one(void *data, int kind, int64_t i, float value) {
 }
 
 #ifdef LLMDIST_AVX2
+// Ask for what an int4 panel needs a few steps later; plain rows and int8 are not faster with it.
+static inline void ask(const uint8_t *p) { _mm_prefetch((const char *)p + 256, _MM_HINT_T0); }
 static inline float sum8(__m256 v) {
     __m128 s = _mm_add_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps(v, 1));
     s = _mm_add_ps(s, _mm_movehl_ps(s, s));
@@ -146,7 +148,8 @@ static void tile_int8(const uint8_t *w, int64_t columns, Packed8 x, float *y, in
                                           _mm256_set1_ps(x.scales[m * x.blocks + b]), total[s][m]);
     }
     UNROLL for (int s = 0; s < S; s++) UNROLL for (int m = 0; m < M; m++)
-        _mm256_storeu_ps(y + m * ys + 8 * s, _mm256_mul_ps(total[s][m], _mm256_loadu_ps((const float *)(w + s * panel))));
+        _mm256_storeu_ps(y + m * ys + 8 * s,
+                         _mm256_mul_ps(total[s][m], _mm256_loadu_ps((const float *)(w + s * panel))));
 #else
     for (int s = 0; s < S; s++)
         for (int m = 0; m < M; m++)
@@ -164,44 +167,62 @@ static void tile_int8(const uint8_t *w, int64_t columns, Packed8 x, float *y, in
 #endif
 }
 
-// y[m][0 .. 8 S) = S panels of 8 rows in int4 times tokens m .. m + M; `columns` is a multiple of `group`.
-template <int S, int M>
-static void tile_int4(const uint8_t *w, int64_t columns, int64_t group, Packed4 x, float *y, int64_t ys) {
-    const int64_t panel = panel_bytes(INT4, columns, group), head = columns / group * 16;
 #ifdef LLMDIST_AVX2
+// Sums of S panels with groups of B blocks of 32 columns. B is known to the compiler, as a loop of one turn would cost
+// a tenth; a piece of a token is broadcast once for all panels.
+template <int S, int M, int B>
+static void groups_int4(const uint8_t *w, int64_t panel, int64_t groups, Packed4 x, float *y, int64_t ys) {
     const __m256i low = _mm256_set1_epi8(15), ones = _mm256_set1_epi16(1);
     __m256 total[S][M];
     UNROLL for (int s = 0; s < S; s++) UNROLL for (int m = 0; m < M; m++) total[s][m] = _mm256_setzero_ps();
-    for (int64_t g = 0, b = 0; g < columns / group; g++) {
+    for (int64_t g = 0; g < groups; g++) {
         __m256 part[S][M];
-        UNROLL for (int s = 0; s < S; s++) UNROLL for (int m = 0; m < M; m++) part[s][m] = _mm256_setzero_ps();
-        for (const int64_t end = b + group / 32; b < end; b++)
-            UNROLL for (int s = 0; s < S; s++) {
-                const uint8_t *p = w + s * panel + head + b * 128;
-                __m256i acc[M];
-                UNROLL for (int i = 0; i < 4; i++) {
-                    __m256i q = _mm256_loadu_si256((const __m256i *)(p + 32 * i));
-                    __m256i q0 = _mm256_and_si256(q, low), q1 = _mm256_and_si256(_mm256_srli_epi16(q, 4), low);
-                    UNROLL for (int m = 0; m < M; m++) {
-                        const int32_t *t = (const int32_t *)(x.values + m * x.stride + b * 32 + 8 * i);
-                        __m256i sum = _mm256_add_epi16(_mm256_maddubs_epi16(q0, _mm256_set1_epi32(t[0])),
-                                                       _mm256_maddubs_epi16(q1, _mm256_set1_epi32(t[1])));
-                        acc[m] = i ? _mm256_add_epi16(acc[m], sum) : sum;
+        UNROLL for (int j = 0; j < B; j++) {
+            const int64_t b = g * B + j;
+            const uint8_t *p = w + groups * 16 + b * 128;
+            __m256i acc[S][M];
+            UNROLL for (int i = 0; i < 4; i++)
+                UNROLL for (int m = 0; m < M; m++) {
+                    const int32_t *t = (const int32_t *)(x.values + m * x.stride + b * 32 + 8 * i);
+                    const __m256i t0 = _mm256_set1_epi32(t[0]), t1 = _mm256_set1_epi32(t[1]);
+                    UNROLL for (int s = 0; s < S; s++) {
+                        if (M == 1 && i % 2 == 0) ask(p + s * panel + 32 * i);
+                        const __m256i q = _mm256_loadu_si256((const __m256i *)(p + s * panel + 32 * i));
+                        const __m256i first = _mm256_maddubs_epi16(_mm256_and_si256(q, low), t0);
+                        const __m256i upper = _mm256_and_si256(_mm256_srli_epi16(q, 4), low);
+                        const __m256i sum = _mm256_add_epi16(first, _mm256_maddubs_epi16(upper, t1));
+                        acc[s][m] = i ? _mm256_add_epi16(acc[s][m], sum) : sum;
                     }
                 }
-                UNROLL for (int m = 0; m < M; m++) {
-                    const int64_t at = m * x.blocks + b;
-                    __m256i wide = _mm256_add_epi32(_mm256_madd_epi16(acc[m], ones), _mm256_set1_epi32(x.offsets[at]));
-                    part[s][m] = _mm256_fmadd_ps(_mm256_cvtepi32_ps(wide), _mm256_set1_ps(x.scales[at]), part[s][m]);
+            UNROLL for (int m = 0; m < M; m++) {
+                const __m256i offset = _mm256_set1_epi32(x.offsets[m * x.blocks + b]);
+                const __m256 scale = _mm256_set1_ps(x.scales[m * x.blocks + b]);
+                UNROLL for (int s = 0; s < S; s++) {
+                    const __m256i sum = _mm256_add_epi32(_mm256_madd_epi16(acc[s][m], ones), offset);
+                    const __m256 wide = _mm256_cvtepi32_ps(sum);
+                    part[s][m] = j ? _mm256_fmadd_ps(wide, scale, part[s][m]) : _mm256_mul_ps(wide, scale);
                 }
             }
+        }
         UNROLL for (int s = 0; s < S; s++) {
-            __m256 scale = _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)(w + s * panel + 16 * g)));
+            const __m256 scale = _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)(w + s * panel + 16 * g)));
             UNROLL for (int m = 0; m < M; m++) total[s][m] = _mm256_fmadd_ps(part[s][m], scale, total[s][m]);
         }
     }
     UNROLL for (int s = 0; s < S; s++) UNROLL for (int m = 0; m < M; m++)
         _mm256_storeu_ps(y + m * ys + 8 * s, total[s][m]);
+}
+#endif
+
+// y[m][0 .. 8 S) = S panels of 8 rows in int4 times tokens m .. m + M; `columns` is a multiple of `group`.
+template <int S, int M>
+static void tile_int4(const uint8_t *w, int64_t columns, int64_t group, Packed4 x, float *y, int64_t ys) {
+    const int64_t panel = panel_bytes(INT4, columns, group), head = columns / group * 16;
+#ifdef LLMDIST_AVX2
+    (void)head;
+    if (group == 32) groups_int4<S, M, 1>(w, panel, columns / 32, x, y, ys);
+    else if (group == 64) groups_int4<S, M, 2>(w, panel, columns / 64, x, y, ys);
+    else groups_int4<S, M, 4>(w, panel, columns / 128, x, y, ys);
 #else
     for (int s = 0; s < S; s++)
         for (int m = 0; m < M; m++)

@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
 from .cpu import KINDS, MatrixArgument, Weight, kernels, matrix_argument
+from .int8_cache import Int8Cache
 from .packing import PANEL, PackedMatrix
 from .tune import choices
 
@@ -37,6 +39,7 @@ class _Attention(ctypes.Structure):
         ("qkv", MatrixArgument), ("out", MatrixArgument),
         ("norm", _Vector), ("q_norm", _Vector), ("k_norm", _Vector),
         ("keys", ctypes.c_void_p), ("values", ctypes.c_void_p),
+        ("key_scales", ctypes.c_void_p), ("value_scales", ctypes.c_void_p),
         ("cos", ctypes.c_void_p), ("sin", ctypes.c_void_p), ("starts", ctypes.c_void_p),
         *((name, ctypes.c_int64) for name in (
             "batch", "tokens", "table_stride", "context", "heads", "kv_heads", "head_dim", "cache_kind"
@@ -90,13 +93,14 @@ def _joined(w: Mapping[str, Weight], names: tuple[str, ...], suffix: str = "") -
 class FusedAttention:
     """One attention block over its weights and its whole KV cache."""
 
-    def __init__(self, config: ModelConfig, w: Mapping[str, Weight], qkv: MatrixArgument, keys: Tensor) -> None:
+    def __init__(
+        self, config: ModelConfig, w: Mapping[str, Weight], qkv: MatrixArgument, keys: Tensor | Int8Cache
+    ) -> None:
         self._kept = dict(w)
-        self._row_bytes = keys[0].numel() * keys.element_size()
         self._argument = _Attention(
             qkv, _argument(w, "o", "o_bias"), _vector(_tensor(w, "input_norm")), _vector(_tensor(w, "q_norm")),
             _vector(_tensor(w, "k_norm")), heads=config.num_heads, kv_heads=config.num_kv_heads,
-            head_dim=config.head_dim, context=keys.shape[2], cache_kind=KINDS[keys.dtype], eps=config.rms_norm_eps,
+            head_dim=config.head_dim, context=keys.shape[2], cache_kind=_cache_kind(keys), eps=config.rms_norm_eps,
         )  # fmt: skip
         self._pointer = ctypes.byref(self._argument)
         loaded = kernels()
@@ -104,13 +108,15 @@ class FusedAttention:
         self._call = loaded.llmdist_attention
 
     def __call__(
-        self, x: Tensor, cos: Tensor, sin: Tensor, keys: Tensor, values: Tensor, start: int | tuple[int, ...]
-    ) -> None:
+        self, x: Tensor, cos: Tensor, sin: Tensor, keys: Tensor | Int8Cache, values: Tensor | Int8Cache,
+        start: int | tuple[int, ...],
+    ) -> None:  # fmt: skip
         """Turn `x` (batch, tokens, hidden), float32 and contiguous, into the block's output; see `layers.attention`."""
         batch, tokens, _ = x.shape
-        starts = (ctypes.c_int64 * batch)(*(start if isinstance(start, tuple) else (start,) * batch))
+        starts = _starts(start, batch)
         argument = self._argument
-        argument.keys, argument.values = keys.data_ptr(), values.data_ptr()
+        argument.keys, argument.key_scales = _pointers(keys)
+        argument.values, argument.value_scales = _pointers(values)
         argument.cos, argument.sin = cos.data_ptr(), sin.data_ptr()
         argument.starts = ctypes.addressof(starts)
         argument.batch, argument.tokens = batch, tokens
@@ -157,6 +163,23 @@ class FusedHead:
         return logits
 
 
+@lru_cache(maxsize=4)
+def _starts(start: int | tuple[int, ...], batch: int) -> Any:
+    """Return the first positions as the kernels take them; all layers of a pass ask for the same."""
+    return (ctypes.c_int64 * batch)(*(start if isinstance(start, tuple) else (start,) * batch))
+
+
+def _cache_kind(cache: Tensor | Int8Cache) -> int:
+    return KINDS["int8" if isinstance(cache, Int8Cache) else cache.dtype]
+
+
+def _pointers(cache: Tensor | Int8Cache) -> tuple[int, int | None]:
+    """Return the addresses of the numbers and of their scales, which a plain cache has not."""
+    if isinstance(cache, Int8Cache):
+        return cache.values.data_ptr(), cache.scales.data_ptr()
+    return cache.data_ptr(), None
+
+
 def _tensor(w: Mapping[str, Weight], name: str) -> Tensor | None:
     found = w.get(name)
     return found if isinstance(found, Tensor) else None
@@ -167,7 +190,7 @@ def _argument(w: Mapping[str, Weight], name: str, bias: str = "") -> MatrixArgum
 
 
 def fused_block(
-    config: ModelConfig, name: str, w: Mapping[str, Weight], keys: Tensor | None = None
+    config: ModelConfig, name: str, w: Mapping[str, Weight], keys: Tensor | Int8Cache | None = None
 ) -> FusedAttention | FusedMlp | FusedHead | None:
     """Return block `name` as one call over the CPU weights `w`, or None where only `model.layers` computes it."""
     if not config.is_plain or not w or not _eligible(w):
@@ -176,7 +199,8 @@ def fused_block(
         return FusedHead(config, w)
     if name.endswith(".attention"):
         qkv = _joined(w, ("q", "k", "v"), "_bias")
-        fits = config.head_dim <= _LARGEST_HEAD and keys is not None and keys.dtype in KINDS
+        known = isinstance(keys, Int8Cache) or getattr(keys, "dtype", None) in KINDS
+        fits = config.head_dim <= _LARGEST_HEAD and known
         return FusedAttention(config, w, qkv, keys) if qkv is not None and fits and keys is not None else None
     gate_up = _joined(w, ("gate", "up"))
     return None if gate_up is None else FusedMlp(config, w, gate_up)

@@ -17,14 +17,17 @@ from ..errors import ModelError
 from ..model.config import ModelConfig
 from ..model.rope import inverse_frequencies, table_scale
 from . import launch
-from .cuda.packing import PackedMatrix, pack
+from .cuda.packing import PackedMatrix, joined, pack, stacked
 from .cuda_module import KernelModule
+from .fused_step import FusedStep
 from .instances import ACTIVATIONS, FORMATS, HEAD_DIMS, Instance
 from .launch import Attention
 
-__all__ = ["FusedAttention", "FusedDecoder", "FusedHead", "FusedMlp", "check_fused", "instances_of"]
+__all__ = ["FusedAttention", "FusedDecoder", "FusedHead", "FusedMlp", "check_fused", "instances_of", "stored_block"]
 
 Weights = Mapping[str, Tensor]
+#: Weights as they lie in a block's buffer: vectors, and matrices plain or packed.
+Stored = Mapping[str, Tensor | PackedMatrix]
 _NAMES = {torch.bfloat16: "bf16", torch.float16: "fp16"}
 
 
@@ -106,6 +109,34 @@ class FusedHead:
         return cls(w["norm"].to(dtype), pack(w["lm_head"], "dense", dtype))
 
 
+def stored_block(name: str, w: Stored) -> FusedAttention | FusedMlp | FusedHead | None:
+    """Return block `name` over its weights where they lie, nothing copied; None where they do not lie so."""
+    if name == "head":
+        matrix = stacked([w["lm_head"]])
+        return None if matrix is None else FusedHead(_plain(w, "norm"), matrix)
+    if name.endswith(".mlp"):
+        gate_up, down = stacked([w["gate"], w["up"]]), stacked([w["down"]])
+        return None if gate_up is None or down is None else FusedMlp(_plain(w, "post_norm"), gate_up, down)
+    qkv, o = stacked([w[part] for part in "qkv"]), stacked([w["o"]])
+    bias = _joined_bias(w)
+    if qkv is None or o is None or (bias is None and "q_bias" in w):
+        return None
+    norms = (_plain(w, "q_norm"), _plain(w, "k_norm")) if "q_norm" in w else None
+    return FusedAttention(_plain(w, "input_norm"), qkv, bias, norms, o, _plain(w, "o_bias") if "o_bias" in w else None)
+
+
+def _plain(w: Stored, name: str) -> Tensor:
+    found = w[name]
+    assert isinstance(found, Tensor), f"{name} is a vector"
+    return found
+
+
+def _joined_bias(w: Stored) -> Tensor | None:
+    if "q_bias" not in w:
+        return None
+    return joined([_plain(w, f"{part}_bias") for part in "qkv"])
+
+
 class FusedDecoder:
     """The buffers and the launches of one step.
 
@@ -122,46 +153,17 @@ class FusedDecoder:
         self.config, self.module, self.shape = config, module, shape
         self.layers, self.head, self.embedding, self.cache = layers, head, embedding, cache
         batch, dtype, device = len(cache[0][0]), embedding.dtype, embedding.device
-        row, heads = (batch, shape.heads, shape.splits), (batch, shape.heads, shape.head_dim)
-
-        def buffer(*size: int, kind: torch.dtype = dtype) -> Tensor:
-            return torch.empty(size, dtype=kind, device=device)
-
+        self.step = FusedStep(config, module, shape, batch, dtype, device)
         self.tokens = torch.zeros(batch, dtype=torch.int64, device=device)
-        self.positions = torch.zeros(batch, dtype=torch.int32, device=device)
+        self.positions, self.logits = self.step.positions, self.step.logits
         self._speeds = inverse_frequencies(config.ropes[0]).to(device)
-        half = shape.head_dim // 2
-        self._angles = buffer(batch, half, kind=torch.float32), buffer(batch, half, kind=torch.float32)
-        self._x, self._normed = buffer(batch, config.hidden_size), buffer(batch, config.hidden_size)
-        self._qkv, self._query, self._mixed = buffer(batch, shape.row), buffer(*heads), buffer(*heads)
-        self._gated = buffer(batch, config.intermediate_size)
-        sizes = ((*row, shape.head_dim), row, row)
-        self._partial = tuple(buffer(*size, kind=torch.float32) for size in sizes)
-        self.logits = buffer(batch, config.vocab_size, kind=torch.float32)
+        self._x = torch.empty(batch, config.hidden_size, dtype=dtype, device=device)
 
     def queue(self) -> None:
         """Queue one step of `tokens` at `positions`; `logits` (batch, vocab_size) float32 holds the result."""
-        cosines, sines = self._angles
-        launch.begin_step(
-            self.module, self.tokens, self.positions, self.embedding, self._speeds, self._x, cosines, sines
-        )
+        step = self.step
+        launch.begin_step(self.module, self.tokens, self.positions, self.embedding, self._speeds, self._x, *step.angles)
         for (attention, mlp), cache in zip(self.layers, self.cache, strict=True):
-            self._attention(attention, cache)
-            self._mlp(mlp)
-        eps = self.config.rms_norm_eps
-        launch.lm_head(self.module, self._x, self.head.norm, self.head.matrix, self.logits, self._normed, eps)
-
-    def _attention(self, block: FusedAttention, cache: tuple[Tensor, Tensor]) -> None:
-        eps, module, shape, x = self.config.rms_norm_eps, self.module, self.shape, self._x
-        mixes, maxima, sums = self._partial
-        launch.norm_qkv(module, x, block.norm, block.qkv, block.qkv_bias, self._qkv, self._normed, eps)
-        launch.rope_append(
-            module, shape, self._qkv, self._angles, self.positions, block.head_norms, self._query, cache, eps
-        )
-        launch.flash_decode(module, shape, self._query, cache, self.positions, (mixes, maxima, sums), self._mixed)
-        launch.residual_gemv(module, self._mixed.view(len(x), -1), block.o, block.o_bias, x, x)
-
-    def _mlp(self, block: FusedMlp) -> None:
-        eps, module, x = self.config.rms_norm_eps, self.module, self._x
-        launch.norm_gateup_swiglu(module, x, block.norm, block.gate_up, self._gated, self._normed, eps)
-        launch.residual_gemv(module, self._gated, block.down, None, x, x)
+            step.attention(attention, self._x, cache)
+            step.mlp(mlp, self._x)
+        step.head(self.head, self._x)

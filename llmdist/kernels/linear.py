@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from .cpu import Weight, product, unpack_quickly
+from .cuda import packing as cuda
 from .packing import PANEL, PackedMatrix
 from .tune import FEW_TOKENS, choices
 
@@ -23,13 +24,15 @@ UNPACKED_TOKENS = 32
 CHUNK_ELEMENTS = 4 << 20
 
 
-def linear(x: Tensor, weight: Weight, bias: Tensor | None = None) -> Tensor:
+def linear(x: Tensor, weight: Weight | cuda.PackedMatrix, bias: Tensor | None = None) -> Tensor:
     """Return x (..., columns) times `weight` (rows, columns) transposed, plus `bias`, in the type of `x`.
 
     On the CPU int4 rounds the activations to int8 in blocks of 32 (error about 0.6 % of a
     product's norm), int8 to int16 in blocks of 256 (3e-5); both against the product with `PackedMatrix.dequantise`.
     """
     tokens = x.numel() // x.shape[-1]
+    if isinstance(weight, cuda.PackedMatrix):
+        return linear_reference(x, weight, bias)
     if isinstance(weight, PackedMatrix):
         unpacked = tokens > UNPACKED_TOKENS and x.dtype == torch.bfloat16
         engine = choices()[weight.precision].engine(tokens if unpacked else min(tokens, FEW_TOKENS))
@@ -42,12 +45,16 @@ def linear(x: Tensor, weight: Weight, bias: Tensor | None = None) -> Tensor:
     return functional.linear(x.to(weight.dtype), weight, bias).to(x.dtype)
 
 
-def linear_reference(x: Tensor, weight: PackedMatrix, bias: Tensor | None = None) -> Tensor:
+def linear_reference(x: Tensor, weight: PackedMatrix | cuda.PackedMatrix, bias: Tensor | None = None) -> Tensor:
     """Return the same by torch alone, dequantising a bounded piece at a time."""
     step = max(PANEL, CHUNK_ELEMENTS // weight.columns // PANEL * PANEL)
     parts = [
-        functional.linear(x, unpack_quickly(weight.rows_between(first, min(weight.rows, first + step)), x.dtype))
+        functional.linear(x, _unpacked(weight.rows_between(first, min(weight.rows, first + step)), x.dtype))
         for first in range(0, weight.rows, step)
     ]
     result = parts[0] if len(parts) == 1 else torch.cat(parts, dim=-1)
     return result if bias is None else result + bias.to(x.dtype)
+
+
+def _unpacked(weight: PackedMatrix | cuda.PackedMatrix, dtype: torch.dtype) -> Tensor:
+    return weight.dequantise(dtype) if isinstance(weight, cuda.PackedMatrix) else unpack_quickly(weight, dtype)

@@ -7,7 +7,6 @@ the caches; a kernel whose result is wrong is out whatever its speed. Nothing is
 from __future__ import annotations
 
 import json
-import os
 import statistics
 import time
 from collections.abc import Callable
@@ -21,7 +20,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from ..paths import cache_folder
+from ..paths import cache_folder, replace_text
 from .cpu import KINDS, Weight, kernels, matrix_argument, product, unpack_quickly
 from .packing import PackedMatrix, pack, packed_bytes
 
@@ -58,10 +57,9 @@ def choices() -> dict[str, Choice]:
     path = cache_folder() / "kernels" / f"{Path(loaded._name).stem}-{torch.get_num_threads()}.json"
     found = _stored(path)
     if found is None:
-        idle = _is_idle()
+        busy = not _is_idle()
         found = _timed()
-        if idle:  # what was timed beside other work serves this process alone
-            _store(path, found)
+        _store(path, found, busy)
     for kind, choice in found.items():
         loaded.llmdist_streams(KINDS[_PLAIN.get(kind, kind)], choice.streams)
     return found
@@ -73,9 +71,10 @@ def retune() -> None:
 
 
 def _stored(path: Path) -> dict[str, Choice] | None:
+    """Return the kept choices; None where there are none, or those timed beside other work can be timed better now."""
     try:
         data = json.loads(path.read_text())
-        if data.pop("torch") != str(torch.__version__):
+        if data.pop("torch") != str(torch.__version__) or (data.pop("busy", False) and _is_idle()):
             return None
         return {kind: Choice(**data[kind]) for kind in (*_PLAIN, "int8", "int4")}
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
@@ -86,11 +85,10 @@ def _is_idle() -> bool:
     return float(psutil.cpu_percent(interval=0.2)) < 30
 
 
-def _store(path: Path, found: dict[str, Choice]) -> None:
+def _store(path: Path, found: dict[str, Choice], busy: bool) -> None:
+    kept = {kind: asdict(choice) for kind, choice in found.items()}
     with suppress(OSError):
-        draft = path.with_name(f"{path.name}.{os.getpid()}")
-        draft.write_text(json.dumps({k: asdict(v) for k, v in found.items()} | {"torch": str(torch.__version__)}))
-        draft.replace(path)
+        replace_text(path, json.dumps({**kept, "torch": str(torch.__version__), "busy": busy}))
 
 
 @torch.inference_mode()

@@ -14,6 +14,7 @@ __all__ = ["BYTES_PER_PARAMETER", "EXECUTABLE_PRECISIONS", "PLAIN_PRECISIONS", "
 #: Bytes that one weight takes, scales included (int8: one per output channel; int4: one per group of 32).
 BYTES_PER_PARAMETER = {"fp32": 4.0, "bf16": 2.0, "fp16": 2.0, "int8": 1.002, "int4": 0.5625}
 PLAIN_PRECISIONS = ("fp32", "bf16", "fp16")
+_SCALE_BYTES = 2  # of a key or value vector in an int8 KV cache (`kernels.int8_cache`)
 EXECUTABLE_PRECISIONS = (*PLAIN_PRECISIONS, "int8", "int4")
 
 
@@ -30,7 +31,8 @@ class Block:
     embedding that is tied to the head: its rows are read from the head or the file).
     `parameters_per_token` counts the weights that one decode step reads (an embedding: one row).
     `flops_per_token` is 2 x the multiplied weights; `kv_elements_per_token` counts K and V elements
-    kept per token (attention only); `attention_flops_per_context` are FLOP per token of context.
+    kept per token (attention only), in `kv_vectors_per_token` vectors of one head each;
+    `attention_flops_per_context` are FLOP per token of context.
     `stored_bytes` are the exact bytes per precision, known where the block's tensors are (see `model.layout`).
     """
 
@@ -44,6 +46,13 @@ class Block:
     experts: int = 0
     routed_share: float = 1.0
     stored_bytes: Mapping[str, int] = field(default_factory=dict, hash=False)
+    kv_vectors_per_token: int = 0
+
+    def kv_bytes_per_token(self, precision: str) -> float:
+        """Return the bytes of KV cache per token; in int8 each vector has a scale of its own."""
+        if precision == "int8":
+            return self.kv_elements_per_token + _SCALE_BYTES * self.kv_vectors_per_token
+        return self.kv_elements_per_token * BYTES_PER_PARAMETER[precision]
 
     def weight_bytes(self, precision: str) -> int:
         """Return the bytes of the block's weights at `precision`: exact where known, else by the mean per weight."""

@@ -7,14 +7,19 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from ..kernels.int8_cache import Int8Cache
 from .config import ModelConfig
 from .layers import Rope, Weights, attention, mlp
 from .moe import Routed, experts, route
 
-__all__ = ["Activation", "compute_layer_block", "wanted_experts"]
+__all__ = [
+    "Activation", "KeysAndValues", "close_experts", "compute_expert", "compute_layer_block", "wanted_experts",
+]  # fmt: skip
 
 #: What passes between two blocks.
 Activation = Tensor | Routed
+#: The KV cache of one attention, for some sequences.
+KeysAndValues = tuple[Tensor | Int8Cache, Tensor | Int8Cache]
 
 
 def compute_layer_block(
@@ -23,7 +28,7 @@ def compute_layer_block(
     w: Weights,
     x: Activation,
     rope: Rope,
-    cache: tuple[Tensor, Tensor] | None,
+    cache: KeysAndValues | None,
     start: int | tuple[int, ...],
 ) -> Activation:
     """Return what the block `name` (attention, MLP, router or experts of a layer) makes of `x`.
@@ -49,3 +54,14 @@ def wanted_experts(config: ModelConfig, name: str, x: Activation) -> frozenset[i
     if not isinstance(x, Routed) or ".experts." not in name:
         return None
     return x.chosen.intersection(config.expert_groups[int(name.rsplit(".", 1)[1])])
+
+
+def compute_expert(config: ModelConfig, number: int, w: Weights, x: Activation) -> Activation:
+    """Return `x` with what one expert gave to the tokens that go to it; `w` are the weights of that expert."""
+    return experts(config, w, x, range(number, number + 1), False) if isinstance(x, Routed) else x
+
+
+def close_experts(config: ModelConfig, name: str, x: Activation) -> Activation:
+    """Return the residual stream behind the last group of a layer; `x` behind the others."""
+    last = int(name.rsplit(".", 1)[1]) + 1 == len(config.expert_groups)
+    return experts(config, {}, x, range(0), last) if isinstance(x, Routed) else x

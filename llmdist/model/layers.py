@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..kernels import linear
+from ..kernels.int8_cache import Int8Cache, quantise_rows
 from .config import ModelConfig
 from .rope import Rope, inverse_frequencies, positions, rope_tables
 
@@ -71,8 +72,13 @@ def _look_back(
     return seen if window is None else seen & (keys > queries - window)
 
 
-def _append(cache: Tensor, new: Tensor, start: int | tuple[int, ...]) -> None:
+def _append(cache: Tensor | Int8Cache, new: Tensor, start: int | tuple[int, ...]) -> None:
     """Write `new` (batch, heads, tokens, head_dim) into the cache from each sequence's start."""
+    if isinstance(cache, Int8Cache):
+        rounded, scales = quantise_rows(new)
+        _append(cache.values, rounded, start)
+        _append(cache.scales, scales, start)
+        return
     tokens = new.shape[2]
     if isinstance(start, int):
         cache[:, :, start : start + tokens] = new
@@ -92,14 +98,32 @@ def _mix(config: ModelConfig, q: Tensor, keys: Tensor, values: Tensor, mask: Ten
     return torch.softmax(scores, dim=-1, dtype=torch.float32).to(q.dtype) @ values
 
 
+def _mix_cached(
+    config: ModelConfig, q: Tensor, keys: Tensor | Int8Cache, values: Tensor | Int8Cache, seen: slice,
+    mask: Tensor | None,
+) -> Tensor:  # fmt: skip
+    """Return what `_mix` makes of the positions `seen` of the caches; in 8 bits one kv head is unpacked at a time."""
+    if isinstance(keys, Tensor) and isinstance(values, Tensor):
+        return _mix(config, q, keys[:, :, seen], values[:, :, seen], mask)
+    assert isinstance(keys, Int8Cache) and isinstance(values, Int8Cache)
+    heads = (
+        _mix(
+            config, q[:, h : h + 1], keys.plain(h, seen.start, seen.stop, q.dtype),
+            values.plain(h, seen.start, seen.stop, q.dtype), mask,
+        )
+        for h in range(q.shape[1])
+    )  # fmt: skip
+    return torch.cat(list(heads), dim=1)
+
+
 def attention(
     config: ModelConfig,
     w: Weights,
     x: Tensor,
     cos: Tensor,
     sin: Tensor,
-    keys: Tensor,
-    values: Tensor,
+    keys: Tensor | Int8Cache,
+    values: Tensor | Int8Cache,
     start: int | tuple[int, ...],
     window: int | None = None,
 ) -> Tensor:
@@ -109,7 +133,7 @@ def attention(
     ----------
     x : (batch, tokens, hidden), at positions `start` .. `start` + tokens; one start, or one per sequence.
     cos, sin : `Rope.tables` of the same positions and of the layer's kind.
-    keys, values : static caches (batch, kv_heads, context, head_dim); the new entries are written.
+    keys, values : static caches (batch, kv_heads, context, head_dim), plain or in 8 bits; the new entries are written.
     window : how many positions each token sees, its own included; None is all.
     """
     batch, tokens, _ = x.shape
@@ -127,7 +151,7 @@ def attention(
         mask = _look_back(start, tokens, first, end, window, x.device)
         mask = mask.repeat(*(1,) * (mask.dim() - 2), groups, 1)
     folded = q.reshape(batch, config.num_kv_heads, groups * tokens, config.head_dim)
-    mixed = _mix(config, folded, keys[:, :, first:end], values[:, :, first:end], mask)
+    mixed = _mix_cached(config, folded, keys, values, slice(first, end), mask)
     mixed = mixed.reshape(batch, config.num_heads, tokens, config.head_dim)
     flat = mixed.transpose(1, 2).reshape(batch, tokens, -1)
     return x + norm(config, w, "output_norm", linear(flat, w["o"], w.get("o_bias")))

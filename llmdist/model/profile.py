@@ -73,4 +73,5 @@ def sized_block(config: ModelConfig, name: str, kind: str, tensors: Mapping[str,
         flops,
         kv_elements_per_token=2 * config.num_kv_heads * config.head_dim if attends else 0,
         attention_flops_per_context=4.0 * config.num_heads * config.head_dim if attends else 0.0,
+        kv_vectors_per_token=2 * config.num_kv_heads if attends else 0,
     )

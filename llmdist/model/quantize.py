@@ -11,7 +11,6 @@ import hashlib
 import math
 import os
 import tempfile
-import warnings
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -68,6 +67,7 @@ class PackedStore:
     def __init__(self, identity: str) -> None:
         self.identity = identity
         self.folder = cache_folder() / "packed" / identity
+        self.note = ""
 
     def path(self, block: str, precision: str) -> Path:
         """Return the file of a block; it may not be there yet."""
@@ -108,14 +108,15 @@ class PackedStore:
             raise
 
     def keep(self, block: str, precision: str, buffer: Tensor) -> None:
-        """Write a block for the next load; a disk that refuses is said once and costs only the next load's time."""
+        """Write a block for the next load; a disk that refuses leaves a `note` and is not asked again."""
+        if self.note:
+            return
         try:
             self.write(block, precision, buffer)
         except OSError as error:
-            warnings.warn(
-                f"The quantised weights could not be kept in {self.folder} ({error.strerror}): "
-                "the next load makes them again.",
-                stacklevel=2,
+            self.note = (
+                f"The quantised weights could not be kept in {self.folder} ({error.strerror}): this run goes on "
+                "without them, the next load makes them again; free some space or set LLMDIST_CACHE to another disk."
             )
 
     def require(self, block: str, precision: str, buffer: Tensor) -> None:

@@ -43,7 +43,8 @@ def bottleneck(plan: PlanResult) -> str:
     name, longest = max(busy.items(), key=lambda item: item[1])
     if name == "the pass" and longest >= 0.5 * pass_seconds:
         return (
-            f"The fixed price of a pass limits: {format_seconds(longest)} of {total}, for asking the engine and "
+            f"The fixed price of a pass limits: {format_seconds(longest)} of {total}, for asking the engine"
+            f"{', guessing' if plan.problem.workload.draft_seconds else ''} and "
             "choosing the token; a larger model or more sequences per pass would make it small."
         )
     if longest < _LIMITS * pass_seconds and len(busy) > 1:

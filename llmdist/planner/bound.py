@@ -82,7 +82,9 @@ class Relaxation:
         gap: float = 1e-5,
     ) -> Relaxed:
         """Return the bound and counts with whole counts and macro choices, by branch and bound."""
-        return self._relaxed(self._program.whole(self._limits(allowed, options), self._whole, seconds, nodes, gap))
+        early = self.tables.problem.objective == "throughput"  # its programs take longest to give anything
+        found = self._program.whole(self._limits(allowed, options), self._whole, seconds, nodes, gap, early)
+        return self._relaxed(found)
 
     def least_excess(self, seconds: float = 2.0) -> Floats | None:
         """Return counts of a placement that is over its caps by the fewest bytes."""

@@ -32,6 +32,7 @@ def build_problem(
     batch: int = 1,
     objective: str = "latency",
     locks: Mapping[str, Assignment] | None = None,
+    kv: str | None = None,
 ) -> PlanningProblem:
     """Return the problem of placing `profile` on `hardware` under the given limits.
 
@@ -60,15 +61,16 @@ def build_problem(
         devices=devices,
         links=tuple(k for k in hardware.links if {k.source, k.target} <= names),
         hidden_size=profile.hidden_size,
-        workload=Workload(batch, tokens - new_tokens, new_tokens, kv_precision=plain),
+        workload=Workload(batch, tokens - new_tokens, new_tokens, kv_precision=_kv_precision(profile, kv, plain)),
         caps=caps,
         precisions=chosen,
         workspace_bytes=workspace_bytes(
             profile.blocks, profile.hidden_size, profile.vocab_size, tokens, batch, plain,
-            quantised=any(name not in PLAIN_PRECISIONS for name in chosen),
+            quantised=any(name not in PLAIN_PRECISIONS for name in chosen), int8_cache=kv == "int8",
         ),
         objective=objective,
         locks=dict(locks or {}),
+        modes=_modes(profile),
         spread=hardware.spread,
     )
 
@@ -103,6 +105,26 @@ def _precisions(profile: ModelProfile, precision: str | Sequence[str] | None) ->
             f"which llmdist does not quantise: give one of {', '.join(PLAIN_PRECISIONS)}."
         )
     return tuple(dict.fromkeys(names))
+
+
+def _modes(profile: ModelProfile) -> tuple[str, ...]:
+    """Return how weights may come to where they compute; single experts can also be read once they are chosen."""
+    plain = ("resident", "streamed")
+    return (*plain, "demand") if any(block.kind == "experts" for block in profile.blocks) else plain
+
+
+def _kv_precision(profile: ModelProfile, kv: str | None, plain: str) -> str:
+    """Return the precision of keys and values: that of the activations, or int8 where it is asked."""
+    if kv is None or kv == plain:
+        return plain
+    if kv != "int8":
+        raise PlanError(f"A KV cache in {kv} was asked: give int8, or leave it out to keep the activations' {plain}.")
+    if any(block.kind == "layer" for block in profile.blocks):
+        raise PlanError(
+            f"A KV cache in int8 was asked, and {profile.name} is computed by transformers' own modules with their own "
+            f"cache: leave kv out, which keeps it in {plain}."
+        )
+    return kv
 
 
 def _context(profile: ModelProfile, context: int | None) -> int:

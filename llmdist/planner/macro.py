@@ -52,15 +52,18 @@ class MacroAnts:
         self.plans: dict[bytes, tuple[float, Choices]] = {}
 
     def learn(self, counts: Floats | None, slack: float = 0.0) -> list[Choices]:
-        """Make counts whole, repair and improve them, and return them if the plan is new."""
+        """Make counts whole, repair and improve them, and return the plans that are new.
+
+        Counts that the solver made whole are a plan of their own: it knows of idle lanes, the descent does not.
+        """
         if counts is None:
             return []
-        whole = descend(self.tables, rounded(self.tables, counts), self.useful, slack)
-        key = whole.tobytes()
-        if key in self.plans:
-            return []
-        self.plans[key] = (float("inf"), whole)
-        return [whole]
+        whole = rounded(self.tables, counts)
+        plans = [descend(self.tables, whole, self.useful, slack)]
+        plans += [whole] if (counts == whole).all() else []
+        found = {plan.tobytes(): plan for plan in plans if plan.tobytes() not in self.plans}
+        self.plans |= {key: (float("inf"), plan) for key, plan in found.items()}
+        return list(found.values())
 
     def judge(self, counts: Choices, value: float) -> None:
         """Remember the best objective that an arrangement of a plan has reached; forget the worst of many plans."""

@@ -41,6 +41,7 @@ def plan_for(
     stop: StopRule | None = None,
     locks: Mapping[str, Assignment] | None = None,
     params: ColonyParameters | None = None,
+    kv: str | None = None,
     on_event: Observer | None = None,
 ) -> PlanResult:
     """Return a plan whose numbers are all simulated: no real device stands behind them.
@@ -49,7 +50,7 @@ def plan_for(
     ----------
     model_shape : a name of `llmdist.model.shapes.shapes()`, or a profile.
     machine : a name of `llmdist.hardware.machines()`, or a profile.
-    vram, ram, disk, context, objective, locks : as in `Session.plan`.
+    vram, ram, disk, context, objective, locks, kv : as in `Session.plan`.
     precision : names such as ``"int8,int4"``, also those that this version does not execute.
     batch : sequences at once. seed, seconds, stop, params : of the search.
 
@@ -61,7 +62,7 @@ def plan_for(
         raise PlanError(f"The search was given {seconds} seconds: give it more than 0, such as 2.")
     problem, name = _problem(
         model_shape, machine, precision, batch,
-        vram=vram, ram=ram, disk=disk, context=context, objective=objective, locks=locks,
+        vram=vram, ram=ram, disk=disk, context=context, objective=objective, locks=locks, kv=kv,
     )  # fmt: skip
     result = solve(problem, seed, stop or MaxSeconds(seconds), on_event, params, simulated=True)
     return replace(result, machine=name)
@@ -83,6 +84,7 @@ def pareto_for(
     stop: StopRule | None = None,
     locks: Mapping[str, Assignment] | None = None,
     params: ColonyParameters | None = None,
+    kv: str | None = None,
     on_event: Observer | None = None,
     enough: Callable[[], bool] = lambda: False,
 ) -> ParetoFront:
@@ -98,7 +100,7 @@ def pareto_for(
         precision = (own.precision, "int8", "int4")
     problem, name = _problem(
         model_shape, machine, precision, batch,
-        vram=vram, ram=ram, disk=disk, context=context, objective=objective, locks=locks,
+        vram=vram, ram=ram, disk=disk, context=context, objective=objective, locks=locks, kv=kv,
     )  # fmt: skip
     found = front_within(
         problem, seconds, stop=stop, enough=enough, seed=seed, simulated=True, params=params, on_event=on_event

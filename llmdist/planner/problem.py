@@ -25,7 +25,8 @@ class Workload:
     """What a plan is good for: sequences, prompt tokens, new tokens, KV cache precision.
 
     `tokens_per_pass` are computed for each sequence in one decode pass (more than one with speculation), of
-    which `accepted_share` are kept. `in_flight` passes are under way at once (objective throughput).
+    which `accepted_share` are kept; guessing takes `draft_seconds` before each pass. `in_flight` passes are under
+    way at once (objective throughput).
     """
 
     batch: int = 1
@@ -35,6 +36,7 @@ class Workload:
     tokens_per_pass: int = 1
     accepted_share: float = 1.0
     in_flight: int = 1
+    draft_seconds: float = 0.0
 
     @property
     def context(self) -> int:
@@ -54,10 +56,11 @@ class PlanningProblem:
     `caps` are bytes per device name (a device without an entry is capped by its free memory);
     `slots` is the number of staging slots per exec device; `precisions` are allowed for every block;
     `locks` fixes blocks. `workspace_bytes` is held per exec device besides weights, KV and slots.
-    `modes` are offered (resident, streamed; on simulated machines also demand and split, whose shares on the
+    `modes` are offered (resident, streamed, demand for experts; on simulated machines also split, whose shares on the
     CPU are `split_eighths` and whose join costs `join_seconds`). A block's penalty is its share of the
     parameters times the precision's entry in `penalties`, unless `block_penalties` says otherwise; their sum
-    must stay within `quality_budget` (None: no limit). `spread` is the profile's: it goes into every prediction.
+    must stay within `quality_budget` (None: no limit). `held` are bytes per device that something beside the plan
+    takes of the caps, such as a draft model. `spread` is the profile's: it goes into every prediction.
     """
 
     blocks: tuple[Block, ...]
@@ -78,6 +81,7 @@ class PlanningProblem:
     block_penalties: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     quality_budget: float | None = None
     spread: float = 0.0
+    held: Mapping[str, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         problems = list(self._violations())
@@ -94,6 +98,8 @@ class PlanningProblem:
             found.append("no device executes")
         found += [f"cap for unknown device {name}" for name in self.caps if name not in names]
         found += [f"cap of {n} is {c} bytes" for n, c in self.caps.items() if not c >= 0]
+        found += [f"unknown device {name} holds something" for name in self.held if name not in names]
+        found += [f"what is held on {n} is {c} bytes" for n, c in self.held.items() if not c >= 0]
         found += [f"unknown precision {p}" for p in self.precisions if p not in BYTES_PER_PARAMETER]
         found += [f"lock for unknown block {name}" for name in self.locks if name not in blocks]
         for link in self.links:
@@ -128,18 +134,21 @@ class PlanningProblem:
         load = self.workload
         if load.tokens_per_pass < 1 or load.in_flight < 1 or not 0 < load.accepted_share <= 1:
             found.append("tokens per pass and passes in flight must be at least 1, the accepted share in 0..1")
+        if not 0 <= load.draft_seconds < float("inf"):
+            found.append(f"guessing takes {load.draft_seconds} s")
         return found
 
     @property
     def pass_seconds(self) -> float:
-        """Return the fixed price of one pass beside its blocks, that of the slowest host."""
-        return max(device.pass_seconds for device in self.devices)
+        """Return the price of one pass beside its blocks: that of the slowest host, and of guessing."""
+        return max(device.pass_seconds for device in self.devices) + self.workload.draft_seconds
 
     def cap(self, device: str) -> int:
-        """Return the bytes that may be used on `device`."""
-        if device in self.caps:
-            return self.caps[device]
-        return next(d.free_bytes for d in self.devices if d.name == device)
+        """Return the bytes that the plan may use on `device`: its cap less what is held there beside the plan."""
+        whole = self.caps.get(device)
+        if whole is None:
+            whole = next(d.free_bytes for d in self.devices if d.name == device)
+        return max(0, whole - self.held.get(device, 0))
 
     def link(self, source: str, target: str) -> Link | None:
         """Return the link from `source` to `target`, or None."""
@@ -192,8 +201,8 @@ class PlanningProblem:
         return self.penalties.get(precision, 0.0) * block.parameters / max(1, total)
 
     def with_caps(self, caps: Mapping[str, int]) -> PlanningProblem:
-        """Return the same problem under other caps."""
-        return replace(self, caps={**self.caps, **caps})
+        """Return the same problem with other bytes for the plan itself; what is held beside it comes on top."""
+        return replace(self, caps={**self.caps, **{n: c + self.held.get(n, 0) for n, c in caps.items()}})
 
     def to_json(self) -> dict[str, Any]:
         """Return the problem as plain JSON values."""

@@ -64,13 +64,20 @@ class Program:
         found, value = highs.getSolution(), float(highs.getInfo().objective_function_value)
         return Solution(value, np.array(found.col_value), np.array(found.col_dual), solved=True)
 
-    def whole(self, upper: Floats, whole: NDArray[np.bool_], seconds: float | None, nodes: int, gap: float) -> Solution:
-        """Return the best found with some columns whole, within wall-clock seconds, nodes and a relative gap."""
+    def whole(
+        self, upper: Floats, whole: NDArray[np.bool_], seconds: float | None, nodes: int, gap: float,
+        early: bool = False,
+    ) -> Solution:  # fmt: skip
+        """Return the best found with some columns whole, within wall-clock seconds, nodes and a relative gap.
+
+        `early` skips what makes the search better later but delays the first solution.
+        """
         kinds = (highspy.HighsVarType.kContinuous, highspy.HighsVarType.kInteger)
         highs, model = _Silent(), self.model
         model.col_upper_, model.integrality_ = upper, [kinds[int(w)] for w in whole]
         highs.setOptionValue("mip_rel_gap", gap)
         highs.setOptionValue("mip_max_nodes", nodes)
+        highs.setOptionValue("presolve", "off" if early else "choose")
         if seconds is not None:
             highs.setOptionValue("time_limit", max(0.01, seconds))
         highs.passModel(model)

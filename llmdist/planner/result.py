@@ -124,14 +124,29 @@ class PlanResult:
         return "\n".join(
             [
                 f"{self.placement.count('resident')} blocks resident, {self.placement.count('streamed')} streamed"
+                + (f", {demand} on demand" if (demand := self.placement.count("demand")) else "")
                 + note,
                 self.placement.in_words(),
                 f"predicted{note} {prediction.tokens_per_second:.1f} tokens/s{self.band_words()} "
                 f"({format_seconds(prediction.tpot_seconds)} per token, first after "
                 f"{format_seconds(prediction.ttft_seconds)}); {quality}",
-                f"memory{note} {memory}; {format_bytes(prediction.bytes_per_token)} copied per token",
+                f"memory{note} {memory}; {format_bytes(prediction.bytes_per_token)} copied per pass"
+                if self.problem.workload.tokens_per_pass > 1
+                else f"memory{note} {memory}; {format_bytes(prediction.bytes_per_token)} copied per token",
+                *self._speculation_words(),
             ]
         )
+
+    def _speculation_words(self) -> list[str]:
+        """Return a line on guesses and on what a draft model holds, where the plan is for speculation."""
+        load, held = self.problem.workload, self.problem.held
+        if load.tokens_per_pass == 1:
+            return []
+        draft = ", ".join(f"{name} {format_bytes(taken)}" for name, taken in held.items() if taken)
+        words = f"speculation {load.tokens_per_pass - 1} guesses, {load.accepted:.2f} tokens expected per pass"
+        if load.draft_seconds:
+            words += f", {format_seconds(load.draft_seconds)} of guessing"
+        return [f"{words}; the draft holds {draft} beside the plan" if draft else words]
 
     def band_words(self) -> str:
         """Return ``, 8.1 to 9.9 expected``, or nothing where no spread is known."""

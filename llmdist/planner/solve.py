@@ -5,8 +5,10 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Generator
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
+from threadpoolctl import ThreadpoolController
 
 from ..cost.memory import peak_bytes, pinned_bytes, quality_penalty
 from ..cost.timing import compute_seconds, copied_bytes, copy_seconds, decode_step
@@ -137,6 +139,7 @@ def search(
     """
     stop = stop or MaxSeconds(2.0)
     started, wall = clock(), time.monotonic()
+    one_thread = partial(ThreadpoolController().limit, limits=1, user_api="blas")  # products this small are quicker so
     tables = cost_tables(problem)
     yield PlanStarted(
         tuple(block.name for block in problem.blocks),
@@ -179,14 +182,15 @@ def search(
     bound = max(bound, macro.bound(colony.bound_value))
     reason = None
     while reason is None:
-        if explored < FIRST_PLANS and (stop.seconds is None or clock() - started < opening * stop.seconds):
-            for _ in range(PLANS_AT_ONCE if opening else 0):
-                for counts in macro.explore(colony.bound_value, patience(0.05)):
-                    colony.try_plan(counts)
-            explored += PLANS_AT_ONCE
-            if macro.tree.bound == float("inf") and not colony.feasible:
-                raise _infeasible(tables, _least(relaxation, seeds[0]))
-        colony.iterate(patience(0.05))
+        with one_thread():
+            if explored < FIRST_PLANS and (stop.seconds is None or clock() - started < opening * stop.seconds):
+                for _ in range(PLANS_AT_ONCE if opening else 0):
+                    for counts in macro.explore(colony.bound_value, patience(0.05)):
+                        colony.try_plan(counts)
+                explored += PLANS_AT_ONCE
+                if macro.tree.bound == float("inf") and not colony.feasible:
+                    raise _infeasible(tables, _least(relaxation, seeds[0]))
+            colony.iterate(patience(0.05))
         bound = max(bound, macro.bound(colony.bound_value))
         event = finished()
         yield event
@@ -207,13 +211,14 @@ def search(
 
 
 def _first_plans(colony: Colony, patience: Callable[[float], float | None]) -> bool:
-    """Try whole counts where several machines make wide programs; return whether there are."""
-    if len(set(sites_of(colony.tables))) < 2:
-        return False
-    share = 0.25 if colony.tables.problem.objective == "throughput" else 0.1
+    """Try whole counts under all macros at once; return whether there are several machines: programs are wide then."""
+    several = len(set(sites_of(colony.tables))) > 1
+    share = 0.05
+    if several:
+        share = 0.4 if colony.tables.problem.objective == "throughput" else 0.1
     for counts in colony.macro.learn(colony.macro.tree.whole(patience(share), WHOLE_NODES)):
         colony.try_plan(counts)
-    return True
+    return several
 
 
 def _visibility(tables: CostTables, reduced: Floats | None, theta: float) -> Floats:

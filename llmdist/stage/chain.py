@@ -12,7 +12,7 @@ from dataclasses import replace
 from ..errors import LlmdistError, StageError
 from ..planner.placement import Placement
 from .local import ChildStage, InlineStage, Stage, StageDied
-from .messages import Apply, Failed, Forward, Load, Message, Reply, Stepped
+from .messages import Applied, Apply, Failed, Forward, Load, Loaded, Message, Reply, Stepped
 
 __all__ = ["Chain", "Rows"]
 
@@ -33,12 +33,15 @@ class Chain:
     load : what a fresh stage is told first.
     isolate : child process (True) or inline worker (False).
     on_restart : called with (reason, memory was the cause); returns the placement to go on with.
+    on_note : called with each new sentence that a stage has for the user.
     """
 
     def __init__(
-        self, load: Load, isolate: bool, on_restart: Callable[[str, bool], Placement | None] | None = None
-    ) -> None:
-        self._load, self._isolate, self._on_restart = load, isolate, on_restart
+        self, load: Load, isolate: bool, on_restart: Callable[[str, bool], Placement | None] | None = None,
+        on_note: Callable[[str], None] | None = None,
+    ) -> None:  # fmt: skip
+        self._load, self._isolate, self._on_restart, self._on_note = load, isolate, on_restart, on_note
+        self._noted: set[str] = set()
         self._stage: Stage | None = None
         self.restarts = 0
         self._prompt_tokens: tuple[int, ...] = ()
@@ -48,10 +51,16 @@ class Chain:
     def _start(self) -> None:
         self._stage = ChildStage() if self._isolate else InlineStage()
         try:
-            self._checked(self._stage.request(self._load))
+            self._note(self._checked(self._stage.request(self._load)))
         except BaseException:
             self.close()
             raise
+
+    def _note(self, reply: Reply) -> None:
+        note = reply.note if isinstance(reply, Loaded | Applied) else ""
+        if note and note not in self._noted and self._on_note is not None:
+            self._noted.add(note)
+            self._on_note(note)
 
     @property
     def pid(self) -> int | None:
@@ -78,7 +87,7 @@ class Chain:
         before = self._load
         self._load = replace(before, placement=placement)
         try:
-            self._guarded(Apply(placement), self._done)
+            self._note(self._guarded(Apply(placement), self._done))
         except BaseException:
             self._load = before
             self.close()  # a stage that is half moved must not go on

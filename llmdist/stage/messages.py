@@ -13,7 +13,7 @@ __all__ = ["Applied", "Apply", "Failed", "Forward", "Load", "Loaded", "Message",
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """Open the checkpoint in `folder` and bring it into `placement`."""
+    """Open the checkpoint in `folder` and bring it into `placement`; `kv` is the KV cache's precision."""
 
     folder: str
     placement: Placement
@@ -21,6 +21,7 @@ class Load:
     batch: int
     slots: int
     streaming: bool
+    kv: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,16 +46,18 @@ class Forward:
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """The checkpoint is in place. `memory_bytes`: used above the empty process, per device."""
+    """The checkpoint is in place. `memory_bytes`: used above the empty process, per device; `note`: for the user."""
 
     memory_bytes: Mapping[str, int]
+    note: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Applied:
-    """The new placement is in force."""
+    """The new placement is in force; fields as in `Loaded`."""
 
     memory_bytes: Mapping[str, int]
+    note: str = ""
 
 
 @dataclass(frozen=True, slots=True)

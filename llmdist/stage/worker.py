@@ -81,14 +81,14 @@ class Worker:
         self.close()
         checkpoint = Checkpoint.open(Path(message.folder))
         self._executor = executor_for(checkpoint)(
-            checkpoint, message.placement, message.context, message.batch, message.slots, message.streaming
+            checkpoint, message.placement, message.context, message.batch, message.slots, message.streaming, message.kv,
         )
-        return Loaded(self.memory())
+        return Loaded(self.memory(), self._executor.note)
 
     def _apply(self, message: Apply) -> Applied:
         assert self._executor is not None, "Apply before Load"
         self._executor.apply(message.placement)
-        return Applied(self.memory())
+        return Applied(self.memory(), self._executor.note)
 
     def _forward(self, message: Forward) -> Stepped:
         assert self._executor is not None, "Forward before Load"

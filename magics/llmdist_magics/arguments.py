@@ -63,6 +63,7 @@ def _plan() -> MagicParser:
         "--context", type=int, metavar="N", help="tokens that the KV cache must hold"
     )
     parser.add_argument("--batch", type=int, default=1, metavar="N", help="sequences (1)")
+    parser.add_argument("--kv", choices=("int8",), help="keep keys and values in 8 bits: half the KV cache")
     parser.add_argument("--machine", metavar="NAME", help="simulate a known machine, such as rtx4090; applies nothing")
     parser.add_argument("--model-shape", metavar="NAME",
                         help="simulate a known model, such as llama-2-13b; needs no model loaded")  # fmt: skip
@@ -75,6 +76,7 @@ def _plan() -> MagicParser:
     choose.add_argument("--pareto", action="store_true",
                         help="show plans not beaten in speed, memory and quality at once; applies nothing")  # fmt: skip
     choose.add_argument("--pick", type=int, metavar="N", help="apply plan N of the last --pareto")
+    _speculation(parser, "plan for a generation with the same option; a draft's memory counts within the caps")
     _background(parser)
     _common(parser, "the PlanResult")
     return parser
@@ -103,6 +105,7 @@ def _generate() -> MagicParser:
     parser.add_argument("--top-p", type=float, default=1.0, metavar="X", help="sample among the best of mass X (1)")
     parser.add_argument("--seed", type=int, metavar="N", help="seed of the sampling; without it every run differs")
     parser.add_argument("--stop", action="append", default=[], metavar="TEXT", help="end there; may be repeated")
+    _speculation(parser, "guess tokens and check them in one pass: ngram, or a variable with a smaller model's Session")
     parser.add_argument("--chat", action="store_true", help="go on with the conversation, by the chat template")
     parser.add_argument("--reset", action="store_true", help="forget the conversation first")
     parser.add_argument("--expand", action="store_true", help="put variables in: $name, ${name}; $$ is a dollar")
@@ -123,6 +126,11 @@ def _report() -> MagicParser:
     parser.add_argument("--title", default="llmdist report", help="heading of the page")
     _common(parser, "the path", None)
     return parser
+
+
+def _speculation(parser: MagicParser, words: str) -> None:
+    parser.add_argument("--speculate", metavar="DRAFT", help=words)
+    parser.add_argument("--draft-tokens", type=int, default=4, metavar="N", help="tokens guessed per pass (4)")
 
 
 def _background(parser: MagicParser) -> None:

@@ -44,7 +44,9 @@ def generate(state: SessionState, line: str, cell: str | None = None) -> str | B
     state.config.filled(state.frozen(options), "max_new_tokens", "temperature")
     arguments = {name: getattr(options, name) for name in _OPTIONS}
     arguments["stop"] = tuple(options.stop)
+    arguments |= {"speculate": state.draft(options.speculate), "draft_tokens": options.draft_tokens}
     views: list[LiveGeneration] = []
+    noted = len(session.messages)
     arrived: queue.Queue[Any] = queue.Queue()
 
     def heard(event: Event) -> None:
@@ -72,6 +74,9 @@ def generate(state: SessionState, line: str, cell: str | None = None) -> str | B
             for view in views:
                 view.done(session.text)
     answered(session.text)
+    for note in session.messages[noted:]:
+        if not views or not note.startswith("During the generation"):  # the view has told of a restart
+            print(note)
     state.keep(options.out, session.text)
     return session.text if options.output else None
 

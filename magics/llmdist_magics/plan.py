@@ -40,10 +40,16 @@ def plan(state: SessionState, line: str) -> PlanResult | ParetoFront | Backgroun
     if options.background and (simulated or options.pareto):
         what = "a simulated plan" if simulated else "a Pareto front"
         raise UsageError(f"%llm_plan: {what} does not run in the background; leave --background out.")
+    if options.speculate and (simulated or options.pareto):
+        what = "a simulated plan" if simulated else "a Pareto front"
+        raise UsageError(f"%llm_plan: {what} does not speculate; leave --speculate out.")
+    draft = state.draft(options.speculate)
     with user_errors():
         arguments = _arguments(options)
         if state.lesson is None:
             arguments["params"] = state.config.colony()
+        if not (simulated or options.pareto):
+            arguments |= {"speculate": draft, "draft_tokens": options.draft_tokens}
         if equal:
             arguments["stop"] = MaxIterations(LESSON_ITERATIONS)
         pictures = in_notebook() and state.config.views and not options.quiet
@@ -65,7 +71,7 @@ def plan(state: SessionState, line: str) -> PlanResult | ParetoFront | Backgroun
 
 
 def _arguments(options: argparse.Namespace) -> dict[str, Any]:
-    names = ("disk", "context", "batch", "objective", "seed", "seconds")
+    names = ("disk", "context", "batch", "kv", "objective", "seed", "seconds")
     return {
         "vram": parse_size(options.vram) if options.vram else None,
         "ram": parse_size(options.ram) if options.ram else None,

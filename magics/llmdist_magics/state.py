@@ -12,6 +12,7 @@ from IPython.core.error import UsageError
 from IPython.core.interactiveshell import InteractiveShell
 
 from llmdist.errors import LlmdistError
+from llmdist.session import Session
 
 from .config import LLMDist
 from .front import Fronts
@@ -44,6 +45,19 @@ class SessionState:
             raise UsageError("No model is loaded: run %llm_load demo or %llm_load FOLDER first.")
         self.session.calibrate = self.config.calibrate and self.lesson is None
         return self.session
+
+    def draft(self, name: str | None) -> Any:
+        """Return what --speculate names: None, ``ngram``, or the Session in a variable; UsageError for neither."""
+        if name is None or name == "ngram":
+            return name
+        found = self.shell.user_ns.get(name)
+        if not isinstance(found, Session):
+            what = f"holds {type(found).__name__}" if name in self.shell.user_ns else "is not there"
+            raise UsageError(
+                f"--speculate {name}: the variable {name} {what}; give ngram, or load a smaller model first: "
+                f"{name} = llmdist.load(...)."
+            )
+        return found
 
     def check_name(self, name: str | None) -> None:
         """UsageError when --out names nothing that can be a variable."""

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Iterator
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -14,6 +16,7 @@ import llmdist
 from llmdist.errors import LlmdistError
 from llmdist.events import PlacementChanged
 from llmdist.generation.memory_watch import RESERVE_BYTES, MemoryWatch
+from llmdist.paths import cache_folder
 
 PROMPT = [5, 77, 300, 12]
 NEW = 16
@@ -92,6 +95,67 @@ def test_a_failing_disk_keeps_the_text(tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.setattr(os, "preadv", real)
     assert [step.token_id for step in session.generate(PROMPT, NEW)] == expected
     session.unload()
+
+
+@pytest.fixture
+def full_disk() -> Iterator[Callable[[bool], None]]:
+    """Give a switch: True puts a file system of 128 KiB where packed blocks are kept, False takes it away."""
+    folder = packed_folder()
+    folder.mkdir(parents=True, exist_ok=True)
+    mounted = False
+
+    def switch(full: bool) -> None:
+        nonlocal mounted
+        command = ["mount", "-t", "tmpfs", "-o", "size=128k", "tmpfs"] if full else ["umount"]
+        done = subprocess.run([*command, str(folder)], capture_output=True, text=True)
+        if done.returncode and full:
+            pytest.skip(f"no small file system can be mounted here: {done.stderr.strip()}")
+        mounted = full
+
+    yield switch
+    if mounted:
+        switch(False)
+
+
+def packed_folder() -> Path:
+    """Return where packed blocks are kept."""
+    return cache_folder() / "packed"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="mounts a file system")
+@pytest.mark.parametrize("rests", ["in memory", "on disk"])
+def test_a_full_disk_while_packed_blocks_are_kept(
+    tmp_path: Path, full_disk: Callable[[bool], None], rests: str
+) -> None:
+    """Resident blocks run on and a note says so; streamed ones are one error; no half file; then all is as before."""
+    session = llmdist.load(str(write_tiny(tmp_path / "tiny", eos_token_id=None)))
+    try:
+        roomy = session.plan(context=64, precision="int8", seconds=0.2)
+        full_disk(True)
+        weights = sum(block.weight_bytes("int8") for block in session.profile.blocks)
+        cap = None if rests == "in memory" else roomy.prediction.peak_bytes["cpu"] - weights // 2
+        session.plan(context=64, precision="int8", ram=cap, seconds=0.2)
+        if rests == "in memory":
+            tokens = [step.token_id for step in session.generate(PROMPT, NEW)]
+            (note,) = session.messages
+            assert "No space left on device" in note and "goes on without" in note and str(packed_folder()) in note
+        else:
+            with pytest.raises(LlmdistError, match=r"the disk refused .No space left on device.: free some space"):
+                list(session.generate(PROMPT, NEW))
+            assert session.stats.finish_reason == "error"
+        kept = [file for file in packed_folder().rglob("*") if file.is_file()]
+        assert all(file.suffix == ".int8" for file in kept), "a half file was left"
+        full_disk(False)
+        again = [step.token_id for step in session.generate(PROMPT, NEW)]
+        assert len(again) == NEW
+        if rests == "in memory":
+            assert again == tokens
+            session.plan(context=64, precision="int8", seconds=0.2)
+            assert [step.token_id for step in session.generate(PROMPT, NEW)] == tokens
+            assert len(list(packed_folder().rglob("*.int8"))) >= len(session.profile.blocks) - 1
+            assert len(session.messages) == 1
+    finally:
+        session.unload()
 
 
 def test_a_smaller_cap_during_generation_goes_on_from_the_last_token(session: llmdist.Session) -> None:

@@ -258,3 +258,18 @@ def test_choices_are_timed_once_and_kept(fresh: None, monkeypatch: pytest.Monkey
     next((tmp_path / "kernels").glob("*.json")).write_text("{")
     monkeypatch.setattr(tune, "_timed", lambda: first)
     assert tune.choices() == first
+
+
+@needs_kernels
+def test_choices_of_a_busy_machine_serve_until_it_is_idle(  # type: ignore[no-untyped-def]
+    fresh: None, monkeypatch: pytest.MonkeyPatch, tmp_path
+) -> None:
+    """What was timed beside other work is kept for other processes, and timed again by the first that finds quiet."""
+    monkeypatch.setattr(tune, "cache_folder", lambda: tmp_path)
+    timed: list[int] = []
+    made = {kind: tune.Choice(2, "kernel", "kernel", "torch") for kind in ("fp32", "bf16", "fp16", "int8", "int4")}
+    monkeypatch.setattr(tune, "_timed", lambda: (timed.append(1), made)[1])
+    for idle, expected in ((False, 1), (False, 1), (True, 2), (True, 2), (False, 2)):
+        monkeypatch.setattr(tune, "_is_idle", lambda idle=idle: idle)
+        tune.retune()
+        assert tune.choices() == made and len(timed) == expected

@@ -61,6 +61,17 @@ def test_a_conversation_remembers_its_turns_until_it_is_reset(shell):
     assert "Forgot 2 turns" in shown.stdout
 
 
+def test_a_cache_in_8_bits_and_guesses_are_planned_and_used(shell):
+    """--kv and --speculate reach the plan, which says so; the text with guesses is that without."""
+    with capture_output() as shown:
+        plan = shell.run_line_magic("llm_plan", "--kv int8 --speculate ngram --seconds 0.2 --context 512 -o")
+    assert plan.problem.workload.kv_precision == "int8" and "speculation 4 guesses" in shown.stdout
+    plain = generate(shell, f"--max-new-tokens 40 -o {PROMPT}")
+    guessed = generate(shell, f"--speculate ngram --draft-tokens 3 --max-new-tokens 40 -o {PROMPT}")
+    assert guessed == plain and shell.user_ns["llm"].stats.drafted > 0
+    shell.run_line_magic("llm_plan", "--seconds 0.2 --context 512 -q")
+
+
 def test_background_returns_at_once_with_a_handle(shell):
     """The handle tells how far it is, stops the generation, and keeps the text."""
     llm = shell.user_ns["llm"]

@@ -64,6 +64,7 @@ def test_gaps_are_fractions_of_the_best_plan_and_bound() -> None:
     assert rows[2]["gap_to_best"] is None
     table = benchmark.summary(rows)
     assert "| greedy | 50.00 %" in table and "| random | none" in table
+    assert "| p | 0.00 % | 0.00 % | 25.00 % | greedy | 50.00 % | 50.00 % |" in benchmark.by_problem(rows)
     assert benchmark.beaten(rows) == []
     assert benchmark.beaten(benchmark.gaps([{**runs[0], "objective": 2.0}, runs[1]])) != []
 

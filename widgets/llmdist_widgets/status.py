@@ -23,11 +23,13 @@ if TYPE_CHECKING:
 
 __all__ = ["machine_svg", "status_html"]
 
-CARD_WIDTH, CARD_HEIGHT, TOP = 236, 142, 100
+CARD_WIDTH, CARD_HEIGHT = 236, 158
+TOP, TOP_UNDER_BOWS = 44, 116
+LABEL_LETTERS = 26  # of name and label together, in the width of a card in a wide font
 _COLUMNS = {"disk": 0, "cpu": 1}
 
 
-def _places(devices: tuple[Device, ...]) -> dict[str, tuple[float, float]]:
+def _places(devices: tuple[Device, ...], top: float = TOP) -> dict[str, tuple[float, float]]:
     """Return the upper left corner of every device's card; columns without a device close up."""
     columns: dict[int, list[str]] = {}
     for device in devices:
@@ -35,7 +37,7 @@ def _places(devices: tuple[Device, ...]) -> dict[str, tuple[float, float]]:
     high = max(len(names) for names in columns.values())
     step = (WIDTH - 32 - CARD_WIDTH) / max(1, len(columns) - 1)
     return {
-        name: (16 + step * k, TOP + (CARD_HEIGHT + 24) * (i + (high - len(columns[column])) / 2))
+        name: (16 + step * k, top + (CARD_HEIGHT + 24) * (i + (high - len(columns[column])) / 2))
         for k, column in enumerate(sorted(columns))
         for i, name in enumerate(columns[column])
     }
@@ -44,6 +46,8 @@ def _places(devices: tuple[Device, ...]) -> dict[str, tuple[float, float]]:
 def machine_svg(hardware: HardwareProfile, held: Mapping[str, int], caps: Mapping[str, int]) -> str:
     """Return the picture; `held` are the bytes that llmdist uses per device, `caps` its limits."""
     places = _places(hardware.devices)
+    if any(_bows(link, places) for link in hardware.links):
+        places = _places(hardware.devices, TOP_UNDER_BOWS)
     bottom = max(y for _, y in places.values()) + CARD_HEIGHT
     canvas = Canvas(bottom + 42, f"The machine {hardware.machine}")
     canvas.text(16, 24, f"{hardware.machine}, {hardware.source} {hardware.date}", "ink b")
@@ -64,8 +68,7 @@ def machine_svg(hardware: HardwareProfile, held: Mapping[str, int], caps: Mappin
 def _card(canvas: Canvas, device: Device, x: float, y: float, held: int, cap: int) -> None:
     canvas.add(f'<rect x="{x:.0f}" y="{y:.0f}" width="{CARD_WIDTH}" height="{CARD_HEIGHT}" rx="8" class="bg axis"/>')
     canvas.text(x + 12, y + 24, device.name, "ink b")
-    label = device.label if len(device.label) <= 24 else "..." + device.label[-22:]
-    canvas.text(x + CARD_WIDTH - 12, y + 24, label, "soft", "end")
+    canvas.text(x + CARD_WIDTH - 12, y + 24, _label(device), "soft", "end")
     long, total = CARD_WIDTH - 24, max(1, device.memory_bytes)
     others = max(0, total - device.free_bytes - (held if device.executes else 0))
     canvas.rect(x + 12, y + 38, long, 16, kind="track")
@@ -78,22 +81,42 @@ def _card(canvas: Canvas, device: Device, x: float, y: float, held: int, cap: in
     canvas.text(x + 12, y + 74, f"{format_bytes(device.free_bytes)} free of {format_bytes(total)}", "soft")
     of = f" of {format_bytes(cap)}" if cap and device.executes else ""
     canvas.text(x + 12, y + 93, f"llmdist holds {format_bytes(held)}{of}")
-    if device.bandwidth:
-        rates = f"reads {format_rate(device.bandwidth)}, {_flops(device.flops)}"
-        canvas.text(x + 12, y + 112, rates)
-        fixed = f"fixed: {format_seconds(device.overhead_seconds)} per block"
-        per_pass = f", {format_seconds(device.pass_seconds)} per token" if device.pass_seconds else ""
-        canvas.text(x + 12, y + 128, fixed + per_pass, "soft")
+    for line, (words, kind) in enumerate(_prices(device)):
+        canvas.text(x + 12, y + 112 + 17 * line, words, kind)
+
+
+def _label(device: Device) -> str:
+    """Return what the device is, short enough to stand beside its name; of a path the end tells more."""
+    room = LABEL_LETTERS - len(device.name)
+    if len(device.label) <= room:
+        return device.label
+    return "…" + device.label[1 - room :] if device.kind == "disk" else device.label[: room - 1] + "…"
+
+
+def _prices(device: Device) -> list[tuple[str, str]]:
+    """Return the lines (words, CSS class) of what was measured; a disk computes nothing."""
+    if not device.bandwidth:
+        return []
+    rates = f"reads {format_rate(device.bandwidth)}" + (f", {_flops(device.flops)}" if device.flops else "")
+    fixed = [(device.overhead_seconds, "block"), (device.pass_seconds, "token")]
+    lines = [(f"fixed: {format_seconds(seconds)} per {per}", "soft") for seconds, per in fixed if seconds]
+    return [(rates, "ink"), *lines]
 
 
 def _flops(value: float) -> str:
     return f"{value / 1e12:.3g} TFLOP/s" if value >= 1e12 else f"{value / 1e9:.3g} GFLOP/s"
 
 
+def _bows(link: Link, places: Mapping[str, tuple[float, float]]) -> bool:
+    """Return whether the link passes over a column between its ends."""
+    far = abs(places[link.target][0] - places[link.source][0]) > WIDTH / 2
+    return far and len({x for x, _ in places.values()}) > 2
+
+
 def _link(canvas: Canvas, link: Link, places: Mapping[str, tuple[float, float]], both: bool) -> None:
     """Draw an arrow from card to card; the way back runs lower, a link past a column bows over it."""
     (ax, ay), (bx, by) = places[link.source], places[link.target]
-    if abs(bx - ax) > WIDTH / 2 and len({x for x, _ in places.values()}) > 2:
+    if _bows(link, places):
         x1, x2, top = ax + CARD_WIDTH / 2, bx + CARD_WIDTH / 2, min(ay, by)
         path = f"M{x1:.0f} {ay:.0f}Q{(x1 + x2) / 2:.0f} {top - 84:.0f} {x2:.0f} {by - 4:.0f}"
         canvas.add(f'<path d="M{x2 - 5:.0f} {by - 11:.0f}l5 11l-11 -5z" class="soft"/>')

@@ -7,14 +7,19 @@ against the scale as it was stored.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from itertools import pairwise
 
 import torch
 from torch import Tensor
 
 from ...errors import LlmdistError
 
-__all__ = ["CHUNK_BYTES", "CHUNK_COLUMNS", "PackedMatrix", "group_size", "pack", "packed_bytes", "unpack"]
+__all__ = [
+    "CHUNK_BYTES", "CHUNK_COLUMNS", "PackedMatrix", "group_size", "joined", "matrix_at", "matrix_bytes", "pack",
+    "packed_bytes", "stacked", "unpack",
+]  # fmt: skip
 
 CHUNK_BYTES = 64
 #: Weights of one row that 64 bytes hold.
@@ -36,6 +41,8 @@ class PackedMatrix:
     scale: Tensor | None
     rows: int
     columns: int
+    #: Writes a packed matrix as plain numbers into a tensor: a kernel where there is one, else `unpack` does.
+    unpacker: Callable[[PackedMatrix, Tensor], None] | None = field(default=None, compare=False, repr=False)
 
     @property
     def chunks(self) -> int:
@@ -47,6 +54,24 @@ class PackedMatrix:
         """Return the bytes of weights and scales."""
         return self.weight.nbytes + (0 if self.scale is None else self.scale.nbytes)
 
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Return (rows, columns)."""
+        return self.rows, self.columns
+
+    def rows_between(self, first: int, last: int) -> PackedMatrix:
+        """Return rows [first, last) as a view."""
+        scale = None if self.scale is None else self.scale[first:last]
+        return replace(self, weight=self.weight[first:last], scale=scale, rows=last - first)
+
+    def dequantise(self, dtype: torch.dtype = torch.float32) -> Tensor:
+        """Return the weights (rows, columns) that the bytes stand for; dense ones must be of `dtype`."""
+        if self.unpacker is None:
+            return unpack(self, dtype).to(dtype)
+        out = torch.empty(self.shape, dtype=dtype, device=self.weight.device)
+        self.unpacker(self, out)
+        return out
+
     def to(self, device: str | torch.device) -> PackedMatrix:
         """Return the matrix on another device."""
         scale = None if self.scale is None else self.scale.to(device)
@@ -55,10 +80,68 @@ class PackedMatrix:
 
 def packed_bytes(rows: int, columns: int, weight_format: str) -> int:
     """Return the bytes that `pack` makes of a matrix, scales included."""
-    chunks = -(-columns // CHUNK_COLUMNS[weight_format])
-    group = group_size(weight_format)
+    row, scales = _stored(columns, weight_format)
+    return rows * (row + 2 * scales)
+
+
+def _stored(columns: int, weight_format: str) -> tuple[int, int]:
+    """Return (bytes of weights, scales) of one row."""
+    chunks, group = -(-columns // CHUNK_COLUMNS[weight_format]), group_size(weight_format)
     scales = chunks * CHUNK_COLUMNS[weight_format] // group if group else int(weight_format == "int8")
-    return rows * (chunks * CHUNK_BYTES + 2 * scales)
+    return chunks * CHUNK_BYTES, scales
+
+
+def matrix_bytes(rows: int, columns: int, weight_format: str) -> int:
+    """Return the bytes that `matrix_at` takes of a buffer: weights, then scales from a multiple of 64 on."""
+    row, scales = _stored(columns, weight_format)
+    return rows * row + -(-rows * scales * 2 // CHUNK_BYTES) * CHUNK_BYTES
+
+
+def matrix_at(buffer: Tensor, rows: int, columns: int, weight_format: str, dtype: torch.dtype) -> PackedMatrix:
+    """Return the matrix that lies at the start of `buffer` (uint8), as views; scales are of `dtype`."""
+    row, scales = _stored(columns, weight_format)
+    weight, scale = buffer[: rows * row].view(rows, row), None
+    if scales:
+        scale = buffer[rows * row : rows * (row + 2 * scales)].view(dtype).view(rows, scales)
+    return PackedMatrix(weight_format, weight, scale, rows, columns)
+
+
+def joined(parts: list[Tensor]) -> Tensor | None:
+    """Return tensors (rows, n) that follow each other in memory as one view; None where they do not."""
+    for part, after in pairwise(parts):
+        if part.data_ptr() + part.nbytes != after.data_ptr() or part.dtype != after.dtype:
+            return None
+    first = parts[0]
+    if not all(part.is_contiguous() for part in parts):
+        return None
+    size = (sum(len(part) for part in parts), *first.shape[1:])
+    return first.as_strided(size, first.stride(), first.storage_offset())
+
+
+def stacked(parts: list[Tensor | PackedMatrix]) -> PackedMatrix | None:
+    """Return matrices that lie one after the other as one, without a copy; None where that cannot be.
+
+    Plain tensors (rows, columns) count as dense: their columns must fill whole chunks, from an aligned address on.
+    """
+    matrices = [_as_matrix(part) for part in parts]
+    whole = [matrix for matrix in matrices if matrix is not None]
+    if len(whole) < len(parts) or any(m.weight_format != whole[0].weight_format for m in whole):
+        return None
+    weight = joined([m.weight for m in whole])
+    scales = [m.scale for m in whole if m.scale is not None]
+    scale = joined(scales) if scales else None
+    if weight is None or weight.data_ptr() % 16 or (scales and scale is None):
+        return None
+    return replace(whole[0], weight=weight, scale=scale, rows=len(weight))
+
+
+def _as_matrix(part: Tensor | PackedMatrix) -> PackedMatrix | None:
+    if isinstance(part, PackedMatrix):
+        return part
+    rows, columns = part.shape
+    if columns % CHUNK_COLUMNS["dense"] or part.itemsize != 2 or not part.is_contiguous():
+        return None
+    return PackedMatrix("dense", part.view(torch.uint8), None, rows, columns)
 
 
 def pack(weight: Tensor, weight_format: str, dtype: torch.dtype) -> PackedMatrix:
