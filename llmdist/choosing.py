@@ -4,18 +4,19 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from threading import Event as Flag
 
 from .errors import PlanError
 from .events import LatestRecorder, Observer
 from .generating import Generating
 from .hardware import HardwareProfile
-from .planner import Assignment, ColonyParameters, ParetoFront, PlanningProblem, PlanResult
+from .planner import Assignment, ColonyParameters, ParetoFront, PlanningProblem, PlanResult, Workload
 from .planner.build import build_problem
 from .planner.pareto import MEMORY_SHARES, front_within
 from .planner.stop import StopRule
 
-__all__ = ["Choosing", "check_search"]
+__all__ = ["Choosing", "check_search", "guessing_as"]
 
 
 class Choosing(Generating):
@@ -49,6 +50,7 @@ class Choosing(Generating):
         locks: Mapping[str, Assignment] | None = None,
         kv: str | None = None,
         params: ColonyParameters | None = None,
+        kv: str | None = None,
         memory_shares: Sequence[float] = MEMORY_SHARES,
         budgets: Sequence[float] | None = None,
         on_event: Observer | None = None,
@@ -75,6 +77,9 @@ class Choosing(Generating):
             self.profile, self._calibrated(), vram=vram, ram=ram, disk=disk, precision=precision or self._precisions(),
             context=context, batch=batch, objective=objective, locks=locks, kv=kv,
         )  # fmt: skip
+        if self.generating and self.plan_result is not None:
+            running = self.plan_result.problem
+            problem = replace(problem, workload=guessing_as(problem, running), held=running.held)
         self._plan_stopped.clear()
         self.front = front_within(
             problem, seconds, memory_shares, budgets, stop, self._plan_stopped.is_set,
@@ -113,7 +118,7 @@ class Choosing(Generating):
         """Make `plan` the session's: now, or between two tokens of the running generation."""
         running = self.plan_result
         if self._generating.locked() and running is not None:
-            if not _same_cache(plan.problem, running.problem):
+            if plan.problem.workload != running.problem.workload:
                 raise PlanError("The context cannot change during a generation: stop it, then plan again.")
             self._pending = (plan, running)
         elif self._chain is not None:
@@ -121,8 +126,13 @@ class Choosing(Generating):
         self.plan_result = plan
 
 
-def _same_cache(problem: PlanningProblem, running: PlanningProblem) -> bool:
-    return problem.workload == running.workload
+def guessing_as(problem: PlanningProblem, running: PlanningProblem) -> Workload:
+    """Return the workload of `problem` with the speculation of the plan in force."""
+    load = running.workload
+    return replace(
+        problem.workload, tokens_per_pass=load.tokens_per_pass, accepted_share=load.accepted_share,
+        draft_seconds=load.draft_seconds,
+    )  # fmt: skip
 
 
 def check_search(seed: int, seconds: float) -> None:

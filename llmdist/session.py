@@ -13,7 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from .calibration import Calibration, CalibrationLog, Observation, fit, log_words, model_key, observed
-from .choosing import Choosing, check_search
+from .choosing import Choosing, check_search, guessing_as
 from .errors import InfeasibleError, LlmdistError, PlanError
 from .events import Event, LatestRecorder, Observer, StageRestarted
 from .generating import Generating
@@ -35,7 +35,6 @@ from .planner import (
     violations,
 )
 from .planner.build import build_problem
-from .planner.problem import Workload
 from .planner.speculation import speculating
 from .planner.stop import StopRule
 from .stage import Chain
@@ -113,10 +112,10 @@ class Session(Choosing):
         seconds: float = 2.0,
         stop: StopRule | None = None,
         locks: Mapping[str, Assignment] | None = None,
+        params: ColonyParameters | None = None,
         kv: str | None = None,
         speculate: str | Generating | None = None,
         draft_tokens: int = 4,
-        params: ColonyParameters | None = None,
         on_event: Observer | None = None,
     ) -> PlanResult:
         """Search a placement under the limits and put it in force.
@@ -132,10 +131,10 @@ class Session(Choosing):
         objective : ``latency`` (time per token) or ``finish`` (time until the last token).
         seconds, stop : time limit of the search, or a rule in its place; `MaxIterations` makes a search repeatable.
         locks : block name -> assignment that must stay.
+        params : how the colony searches; None takes its defaults.
         kv : ``int8`` keeps keys and values in 8 bits with a scale per token and head; None in the activations' type.
         speculate, draft_tokens : plan for `generate` with the same: tokens per pass as this session's last such run
             showed them (else as usual), the time of guessing, and the memory of a draft model within the caps.
-        params : how the colony searches; None takes its defaults.
 
         Raises
         ------
@@ -152,7 +151,7 @@ class Session(Choosing):
             context=context, batch=batch, objective=objective, locks=locks, kv=kv,
         )  # fmt: skip
         if self._generating.locked() and self.plan_result is not None:
-            problem = replace(problem, workload=_guessing_as(problem, running), held=running.held)
+            problem = replace(problem, workload=guessing_as(problem, running), held=running.held)
         elif speculate is not None:
             problem = self._speculating(problem, speculate, draft_tokens)
         self._plan_stopped.clear()
@@ -323,15 +322,6 @@ class Session(Choosing):
         if self.calibration is not None:
             lines += ["predictions", log_words(self.predictions, self.calibration)]
         return "\n".join(lines)
-
-
-def _guessing_as(problem: PlanningProblem, running: PlanningProblem) -> Workload:
-    """Return the workload of `problem` with the speculation of the plan in force."""
-    load = running.workload
-    return replace(
-        problem.workload, tokens_per_pass=load.tokens_per_pass, accepted_share=load.accepted_share,
-        draft_seconds=load.draft_seconds,
-    )  # fmt: skip
 
 
 def _shrunk(plan: PlanResult) -> PlanningProblem:

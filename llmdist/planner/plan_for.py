@@ -40,8 +40,8 @@ def plan_for(
     seconds: float = 2.0,
     stop: StopRule | None = None,
     locks: Mapping[str, Assignment] | None = None,
-    kv: str | None = None,
     params: ColonyParameters | None = None,
+    kv: str | None = None,
     on_event: Observer | None = None,
 ) -> PlanResult:
     """Return a plan whose numbers are all simulated: no real device stands behind them.
@@ -85,6 +85,7 @@ def pareto_for(
     locks: Mapping[str, Assignment] | None = None,
     kv: str | None = None,
     params: ColonyParameters | None = None,
+    kv: str | None = None,
     on_event: Observer | None = None,
     enough: Callable[[], bool] = lambda: False,
 ) -> ParetoFront:

@@ -77,6 +77,7 @@ def _plan() -> MagicParser:
     choose.add_argument("--pareto", action="store_true",
                         help="show plans not beaten in speed, memory and quality at once; applies nothing")  # fmt: skip
     choose.add_argument("--pick", type=int, metavar="N", help="apply plan N of the last --pareto")
+    _speculation(parser, "plan for a generation with the same option; a draft's memory counts within the caps")
     _background(parser)
     _common(parser, "the PlanResult")
     return parser

@@ -48,7 +48,7 @@ def plan(state: SessionState, line: str) -> PlanResult | ParetoFront | Backgroun
         arguments = _arguments(options)
         if state.lesson is None:
             arguments["params"] = state.config.colony()
-        if not simulated and not options.pareto:
+        if not (simulated or options.pareto):
             arguments |= {"speculate": draft, "draft_tokens": options.draft_tokens}
         if equal:
             arguments["stop"] = MaxIterations(LESSON_ITERATIONS)
