@@ -48,7 +48,6 @@ class Choosing(Generating):
         seconds: float = 10.0,
         stop: StopRule | None = None,
         locks: Mapping[str, Assignment] | None = None,
-        kv: str | None = None,
         params: ColonyParameters | None = None,
         kv: str | None = None,
         memory_shares: Sequence[float] = MEMORY_SHARES,

@@ -83,7 +83,6 @@ def pareto_for(
     seconds: float = 10.0,
     stop: StopRule | None = None,
     locks: Mapping[str, Assignment] | None = None,
-    kv: str | None = None,
     params: ColonyParameters | None = None,
     kv: str | None = None,
     on_event: Observer | None = None,

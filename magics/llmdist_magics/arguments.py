@@ -72,7 +72,6 @@ def _plan() -> MagicParser:
     parser.add_argument("--seed", type=int, metavar="N", help="seed of the search (%%config LLMDist.seed, 0)")
     parser.add_argument("--seconds", type=float, metavar="X", help="search time (%%config LLMDist.seconds, 2; of "
                         "--pareto: LLMDist.pareto_seconds, 10)")  # fmt: skip
-    _speculation(parser, "plan for a generation with the same option; a draft's memory counts within the caps")
     choose = parser.add_mutually_exclusive_group()
     choose.add_argument("--pareto", action="store_true",
                         help="show plans not beaten in speed, memory and quality at once; applies nothing")  # fmt: skip
