@@ -57,9 +57,10 @@ class Colony:
 
     def consider(self, choices: Choices) -> tuple[Floats, Floats]:
         """Evaluate and keep the best; a plan over its caps counts only until one fits."""
-        values, over = np.full(len(choices), np.inf), Batch(self.tables, choices).over
+        batch = Batch(self.tables, choices)
+        values, over = np.full(len(choices), np.inf), batch.over
         fits = np.flatnonzero(over == 0) if (over == 0).any() else np.arange(len(choices))
-        values[fits] = Batch(self.tables, choices[fits]).objective
+        values[fits] = batch.some(fits).objective
         self.evaluations += len(fits)
         self._keep(choices, values, over)
         return values, over

@@ -99,7 +99,8 @@ def front_within(
     `enough` also ends the corner that is being searched.
     """
     _check_grid(memory_shares, budgets)
-    corners = (1 + len(memory_shares)) * len(_budgets(problem) if budgets is None else budgets)
+    budgets = _budgets(problem) if budgets is None else budgets
+    corners = (1 + len(memory_shares)) * len(budgets)
     ends = AnyOf((stop or MaxSeconds(seconds / corners), Asked(enough)))
     return pareto_front(problem, memory_shares, budgets, ends, enough=enough, **rest)
 

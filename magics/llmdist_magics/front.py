@@ -10,7 +10,7 @@ from IPython.core.error import UsageError
 
 from llmdist.planner import ParetoFront, PlanResult
 from llmdist_widgets.front_view import FrontView
-from llmdist_widgets.live import LivePlan
+from llmdist_widgets.live import LivePlan, watched
 
 if TYPE_CHECKING:
     from .state import SessionState
@@ -38,12 +38,7 @@ class Fronts:
         """Run the search; show the ants, then the front, or print its table. Return the front with -o."""
         session, simulated = state.session, bool(options.machine or options.model_shape)
         live = LivePlan(None if simulated else session.stop_planning) if pictures else None
-        try:
-            front = work(on_event=live)
-        except BaseException:
-            if live:
-                live.finish("<i>No front was found.</i>", "No front was found.")
-            raise
+        front = watched(live, work, "No front was found.")
         if live:
             live.finish("", "")
         self.close()
@@ -60,24 +55,21 @@ class Fronts:
 
     def pick(self, state: SessionState, options: argparse.Namespace) -> PlanResult | None:
         """Put plan N of the last front in force; of a simulated one, show and return it."""
-        from .state import user_errors
-
         state.check_name(options.out)
         session = state.session
         newer = session is not None and session.front is not None and session.front is not self._beside
-        with user_errors():
-            if self._simulated is not None and not newer:
-                plan = self._simulated.numbered(options.pick)
-                words = "Nothing was put in force: the plan is simulated."
-            elif session is None or session.front is None:
-                raise UsageError(
-                    f"%llm_plan --pick {options.pick}: no front was searched yet; run %llm_plan --pareto first."
-                )
-            else:
-                plan = session.pick(options.pick)
-                words = f"Plan {options.pick} of {len(session.front)} is in force."
-                if self.view is not None and self.view.front is session.front:
-                    self.view.picked(plan)
+        if self._simulated is not None and not newer:
+            plan = self._simulated.numbered(options.pick)
+            words = "Nothing was put in force: the plan is simulated."
+        elif session is None or session.front is None:
+            raise UsageError(
+                f"%llm_plan --pick {options.pick}: no front was searched yet; run %llm_plan --pareto first."
+            )
+        else:
+            plan = session.pick(options.pick)
+            words = f"Plan {options.pick} of {len(session.front)} is in force."
+            if self.view is not None and self.view.front is session.front:
+                self.view.picked(plan)
         if not options.quiet:
             print(f"{words}\n{plan.summary()}\n{plan.bottleneck()}")
         state.keep(options.out, plan)

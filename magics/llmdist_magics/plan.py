@@ -13,7 +13,7 @@ from llmdist.hardware import hardware_profile
 from llmdist.planner import MaxIterations, ParetoFront, pareto_for, plan_for
 from llmdist.planner.result import PlanResult
 from llmdist.units import parse_size
-from llmdist_widgets.live import LivePlan, in_notebook
+from llmdist_widgets.live import LivePlan, in_notebook, watched
 
 from .arguments import parse
 from .background import Background
@@ -29,7 +29,8 @@ def plan(state: SessionState, line: str) -> PlanResult | ParetoFront | Backgroun
     """Plan with the options in `line`; return the result with -o, a handle with --background."""
     options = state.frozen(parse("llm_plan", line))
     if options.pick is not None:
-        return state.fronts.pick(state, options)
+        with user_errors():
+            return state.fronts.pick(state, options)
     equal = state.lesson is not None and options.seconds is None
     if options.pareto and options.seconds is None:
         options.seconds = state.config.pareto_seconds
@@ -37,18 +38,17 @@ def plan(state: SessionState, line: str) -> PlanResult | ParetoFront | Backgroun
     simulated = bool(options.machine or options.model_shape)
     session = state.session if options.model_shape else state.require()
     state.check_name(options.out)
-    if options.background and (simulated or options.pareto):
-        what = "a simulated plan" if simulated else "a Pareto front"
+    what = "a simulated plan" if simulated else "a Pareto front" if options.pareto else ""
+    if options.background and what:
         raise UsageError(f"%llm_plan: {what} does not run in the background; leave --background out.")
-    if options.speculate and (simulated or options.pareto):
-        what = "a simulated plan" if simulated else "a Pareto front"
+    if options.speculate and what:
         raise UsageError(f"%llm_plan: {what} does not speculate; leave --speculate out.")
     draft = state.draft(options.speculate)
     with user_errors():
         arguments = _arguments(options)
         if state.lesson is None:
             arguments["params"] = state.config.colony()
-        if not (simulated or options.pareto):
+        if not what:
             arguments |= {"speculate": draft, "draft_tokens": options.draft_tokens}
         if equal:
             arguments["stop"] = MaxIterations(LESSON_ITERATIONS)
@@ -82,12 +82,7 @@ def _arguments(options: argparse.Namespace) -> dict[str, Any]:
 
 def _search(view: LivePlan | None, work: Callable[..., PlanResult]) -> PlanResult:
     """Run the search; the view shows it and keeps the plan, or says that there is none."""
-    try:
-        found = work(on_event=view)
-    except BaseException:
-        if view:
-            view.finish("<i>No plan was made.</i>", "No plan was made.")
-        raise
+    found = watched(view, work, "No plan was made.")
     if view:
         view.done(found, _words(found))
     return found

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import anywidget
 import traitlets
@@ -21,8 +21,9 @@ from llmdist.planner import MaxSeconds, PlanningProblem, PlanResult, solve
 from .planning import plan_html
 from .replay import script
 
-__all__ = ["LivePlan", "LiveView", "StaticView", "answer_at_once", "in_notebook", "watch"]
+__all__ = ["LivePlan", "LiveView", "StaticView", "answer_at_once", "in_notebook", "watch", "watched"]
 
+Found = TypeVar("Found")
 MINIMUM_SECONDS = 0.1
 POINTS = 240
 
@@ -146,6 +147,16 @@ class LivePlan(Live):
 
 def _finite(value: float) -> float | None:
     return float(f"{value:.6g}") if abs(value) < 1e12 else None
+
+
+def watched(view: LivePlan | None, work: Callable[..., Found], failure: str) -> Found:
+    """Return what `work` finds while `view` shows its events; if it fails the view says `failure` in its place."""
+    try:
+        return work(on_event=view)
+    except BaseException:
+        if view is not None:
+            view.finish(f"<i>{failure}</i>", failure)
+        raise
 
 
 def watch(problem: PlanningProblem, seconds: float = 2.0, seed: int = 0) -> PlanResult:
