@@ -1,7 +1,6 @@
-"""What the executor asks of the devices: memory, streams, events, copies, kernels. All that is CUDA is behind it.
+"""What the executor asks of the devices: whether they are there, pinned memory, kernels. All that is CUDA is behind it.
 
-Streams have names, ``cuda:0 compute`` and ``cuda:0 copy``; an event is made by `record` and given to `wait`. The tests
-put a runtime in this place that computes on the CPU and keeps vector clocks. `CudaRuntime` has not yet run on a device.
+The tests put a runtime in this place that computes on the CPU. `CudaRuntime` has not yet run on a device.
 """
 
 from __future__ import annotations
@@ -9,9 +8,8 @@ from __future__ import annotations
 import warnings
 import weakref
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import cache
-from typing import Any, Protocol
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -20,25 +18,7 @@ from ..kernels.cuda_module import CudaModule, KernelModule, require_cuda
 from ..kernels.instances import Instance
 from ..model.reader import aligned_buffer
 
-__all__ = ["CudaRuntime", "Memory", "Runtime", "Work"]
-
-
-@dataclass(frozen=True, slots=True)
-class Memory:
-    """A tensor with the name by which an order of operations is checked."""
-
-    name: str
-    tensor: Tensor
-
-
-@dataclass(frozen=True, slots=True)
-class Work:
-    """What one queued operation is: its kind and block, and the names of what it reads and writes."""
-
-    kind: str
-    subject: str
-    reads: tuple[str, ...] = ()
-    writes: tuple[str, ...] = ()
+__all__ = ["CudaRuntime", "Runtime"]
 
 
 class Runtime(Protocol):
@@ -63,28 +43,9 @@ class Runtime(Protocol):
         """Return host memory (uint8) of exactly `nbytes` that copies to a device do not wait for."""
         ...
 
-    def buffer(self, nbytes: int, device: str) -> Tensor:
-        """Return memory (uint8) of `device`."""
-        ...
-
-    def copy(self, stream: str, work: Work, target: Tensor, source: Tensor) -> None:
-        """Queue a copy."""
-
-    def note(self, stream: str, work: Work) -> None:
-        """Say that what was queued on `stream` since the last call is `work`."""
-
-    def record(self, stream: str, subject: str) -> Any:
-        """Return an event behind everything on `stream`."""
-
-    def wait(self, stream: str, event: Any) -> None:
-        """Let `stream` (``host``: the calling thread) go on only after `event`."""
-
 
 class CudaRuntime:
     """torch.cuda; ``cpu`` passes through, so that one executor serves every placement."""
-
-    def __init__(self) -> None:
-        self._streams: dict[str, torch.cuda.Stream] = {}
 
     def require(self, device: str) -> None:
         if device != "cpu":
@@ -101,35 +62,6 @@ class CudaRuntime:
 
     def pinned(self, nbytes: int) -> Tensor:
         return _registered(aligned_buffer(nbytes)) if nbytes else aligned_buffer(0)
-
-    def buffer(self, nbytes: int, device: str) -> Tensor:
-        return aligned_buffer(nbytes) if device == "cpu" else torch.empty(nbytes, dtype=torch.uint8, device=device)
-
-    def _stream(self, name: str) -> torch.cuda.Stream:
-        device, _, kind = name.rpartition(" ")
-        if kind == "compute":
-            return torch.cuda.current_stream(torch.device(device))
-        if name not in self._streams:
-            self._streams[name] = torch.cuda.Stream(torch.device(device))
-        return self._streams[name]
-
-    def copy(self, stream: str, work: Work, target: Tensor, source: Tensor) -> None:
-        with torch.cuda.stream(self._stream(stream)):
-            target.copy_(source, non_blocking=True)
-
-    def note(self, stream: str, work: Work) -> None:
-        pass
-
-    def record(self, stream: str, subject: str) -> torch.cuda.Event:
-        event = torch.cuda.Event()
-        event.record(self._stream(stream))
-        return event
-
-    def wait(self, stream: str, event: torch.cuda.Event) -> None:
-        if stream == "host":
-            event.synchronize()
-        else:
-            self._stream(stream).wait_event(event)
 
 
 def _registered(buffer: Tensor) -> Tensor:
