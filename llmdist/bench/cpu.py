@@ -1,7 +1,7 @@
 """``python -m llmdist.bench cpu``: decode and prefill on the CPU against the memory's own limit and other engines.
 
-The limit is what a loop that only reads gets from this memory. Engines take turns within each round, so a slow minute
-of the machine hits all of them; a figure is the median over the rounds. A peer that is not installed is named and
+The limit is what a loop that only reads gets from this memory. It and the engines take turns within each round, so a
+slow minute of the machine hits all of them; a figure is the median over the rounds. A peer that is not installed is named and
 skipped.
 """
 
@@ -70,18 +70,24 @@ def _llama(folder: Path, work: Path, kind: str) -> Engine:
     return LlamaCpp(file, kind)
 
 
-def _rounds(engines: Sequence[Engine], rounds: int, steps: int, prompt: int) -> dict[str, dict[str, float]]:
-    """Return the medians per engine: seconds of a step and of a prompt."""
+def _rounds(
+    engines: Sequence[Engine], rounds: int, steps: int, prompt: int
+) -> tuple[dict[str, dict[str, float]], dict[int, list[float]]]:
+    """Return the medians per engine (seconds of a step and of a prompt), and per number of threads the reads."""
+    reads: dict[int, list[float]] = {n: [] for n in sorted({1, torch.get_num_threads()})}
     tokens = [3 + i % 1000 for i in range(prompt)]
     times: dict[str, dict[str, list[float]]] = {e.name: {"step": [], "prefill": []} for e in engines}
     for engine in engines:
         engine.prefill(tokens[:8])
         engine.step()
     for _ in range(rounds):
+        for threads, found in reads.items():
+            found.append(read_bandwidth(threads))
         for engine in engines:
             times[engine.name]["prefill"].append(engine.prefill(tokens))
             times[engine.name]["step"] += [engine.step() for _ in range(steps)]
-    return {name: {key: statistics.median(values) for key, values in kept.items()} for name, kept in times.items()}
+    medians = {name: {key: statistics.median(v) for key, v in kept.items()} for name, kept in times.items()}
+    return medians, reads
 
 
 def _rows(
@@ -126,10 +132,10 @@ def main(arguments: list[str]) -> int:
         write_synthetic(folder, SHAPES[options.shape])
         engines = _engines(folder, work, options.peers.split(","))
         rounds, steps, prompt = (2, 6, 64) if options.quick else (5, 10, 128)
-        limits = {f"read_{n}_threads": read_bandwidth(n) for n in sorted({1, torch.get_num_threads()})}
-        medians = _rounds(engines, rounds, steps, prompt)
-        limits["read_after"] = read_bandwidth(torch.get_num_threads())
-        limit = max(limits[f"read_{torch.get_num_threads()}_threads"], limits["read_after"])
+        medians, reads = _rounds(engines, rounds, steps, prompt)
+        limits = {f"read_{n}_threads": statistics.median(found) for n, found in reads.items()}
+        limits |= {f"read_{n}_threads_{f.__name__}": f(found) for n, found in reads.items() for f in (min, max)}
+        limit = limits[f"read_{torch.get_num_threads()}_threads"]
         rows = _rows(engines, medians, limit, prompt, f"Llama {options.shape}")
         for engine in engines:
             engine.close()

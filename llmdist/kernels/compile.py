@@ -23,7 +23,9 @@ from ..paths import cache_folder
 
 __all__ = ["compiler", "is_built", "library", "reset"]
 
-_SOURCES = ("cpu.cpp", "cpu_product.h", "cpu_tiles.h", "cpu_pool.h", "cpu_unpack.h", "cpu_attention.h")
+_SOURCES = (
+    "cpu.cpp", "cpu_product.h", "cpu_tiles.h", "cpu_tiles_avx512.h", "cpu_pool.h", "cpu_unpack.h", "cpu_attention.h",
+)  # fmt: skip
 _COMPILERS = ("g++", "clang++", "c++")
 _FLAGS = (
     "-std=c++17", "-O3", "-ffp-contract=fast", "-fno-math-errno", "-fno-trapping-math", "-fopenmp-simd",

@@ -201,7 +201,6 @@ static void pack_panel_int8(const float *rows, int64_t columns, uint8_t *out) {
 }
 
 static void pack_panel_int4(const float *rows, int64_t columns, int64_t group, uint8_t *out) {
-    uint8_t *values = out + columns / group * 16;
     for (int r = 0; r < 8; r++)
         for (int64_t g = 0; g < columns / group; g++) {
             const float *x = rows + r * columns + g * group;
@@ -209,13 +208,13 @@ static void pack_panel_int4(const float *rows, int64_t columns, int64_t group, u
             for (int64_t k = 1; k < group; k++)
                 if (std::fabs(x[k]) > std::fabs(extreme)) extreme = x[k];
             const uint16_t bits = to_fp16(extreme / -8.f);
-            memcpy(out + 16 * g + 2 * r, &bits, 2);
+            uint8_t *at = out + g * (16 + 4 * group), *values = at + 16;
+            memcpy(at + 2 * r, &bits, 2);
             const float scale = from_fp16(bits), inverse = scale == 0 ? 0.f : 1.f / scale;
             for (int64_t k = 0; k < group; k++) {
                 const float q = std::min(7.f, std::max(-8.f, std::nearbyint(x[k] * inverse))) + 8.f;
-                const int64_t at = g * group + k;
-                uint8_t &two = values[at / 8 * 32 + 4 * r + at % 4];
-                two = at % 8 < 4 ? (uint8_t)q : (uint8_t)(two | (uint8_t)q << 4);
+                uint8_t &two = values[k / 8 * 32 + 4 * r + k % 4];
+                two = k % 8 < 4 ? (uint8_t)q : (uint8_t)(two | (uint8_t)q << 4);
             }
         }
 }
@@ -245,9 +244,9 @@ EXPORT void llmdist_threads(int32_t count) {
     threads = count;
 }
 
-EXPORT void llmdist_streams(int32_t kind, int32_t count) {
+EXPORT void llmdist_streams(int32_t kind, int32_t narrow, int32_t wide) {
     std::lock_guard<std::mutex> hold(entrance);
-    streams_of[kind] = count;
+    streams_of[kind][0] = narrow, streams_of[kind][1] = wide;
 }
 
 EXPORT int64_t llmdist_scratch_bytes() { return scratch.bytes(); }

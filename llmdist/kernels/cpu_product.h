@@ -18,7 +18,9 @@ struct Matrix {
 static Pool &pool = *new Pool;  // never destroyed: its threads may outlive static objects
 static std::mutex entrance;     // one product at a time
 static int threads = 1;
-static int streams_of[5] = {8, 8, 8, 4, 4};  // rows or panels that one thread reads side by side
+constexpr int64_t WIDE = 4096;  // with more columns a token leaves the first cache
+// Rows or panels that one thread reads side by side for one token, by kind; narrow and wide matrices.
+static int streams_of[5][2] = {{4, 8}, {4, 8}, {4, 8}, {1, 1}, {1, 1}};
 
 // Memory that is handed out in order and taken back at once at the end of a call.
 class Scratch {
@@ -64,10 +66,19 @@ template <class F> static void parallel(int64_t items, F body) {
     pool.run(threads, items, [](void *context, int64_t i) { (*(F *)context)(i); }, &body);
 }
 
-// Even elements, then odd ones, of every 16: the order in which `load16` unpacks bf16.
+// Even elements, then odd ones, of every 16 (32): the order in which `load16` (`load32`) unpacks bf16.
 static void pack_floats(const float *x, int64_t columns, float *out) {
-    const int64_t whole = columns & ~(int64_t)15;
-#ifdef LLMDIST_AVX2
+    const int64_t whole = columns & ~(FLOATS - 1);
+#if defined(LLMDIST_AVX512)
+    const __m512i even = _mm512_set_epi32(30, 28, 26, 24, 22, 20, 18, 16, 14, 12, 10, 8, 6, 4, 2, 0);
+    const __m512i odd = _mm512_add_epi32(even, _mm512_set1_epi32(1));
+    for (int64_t k = 0; k < whole; k += 32) {
+        const __m512 a = _mm512_loadu_ps(x + k), b = _mm512_loadu_ps(x + k + 16);
+        _mm512_storeu_ps(out + k, _mm512_permutex2var_ps(a, even, b));
+        _mm512_storeu_ps(out + k + 16, _mm512_permutex2var_ps(a, odd, b));
+    }
+    std::copy(x + whole, x + columns, out + whole);
+#elif defined(LLMDIST_AVX2)
     for (int64_t k = 0; k < whole; k += 16) {
         __m256 a = _mm256_loadu_ps(x + k), b = _mm256_loadu_ps(x + k + 8);
         __m256d even = _mm256_castps_pd(_mm256_shuffle_ps(a, b, 0x88));
@@ -199,6 +210,7 @@ struct Product {
             case 42: return tile<4, 2>(row, t, out);
             case 43: return tile<4, 3>(row, t, out);
             case 22: return tile<2, 2>(row, t, out);
+            case 23: return tile<2, 3>(row, t, out);
             case 24: return tile<2, 4>(row, t, out);
             case 12: return tile<1, 2>(row, t, out);
             case 13: return tile<1, 3>(row, t, out);
@@ -210,7 +222,9 @@ struct Product {
 // y (tokens, rows) = x (tokens, columns) times the matrix transposed, plus the bias.
 static void multiply(const Matrix &w, const float *x, int64_t tokens, float *y) {
     const bool whole = w.kind == INT8 || w.kind == INT4;
-    const int unit = whole ? 8 : 1, widest = tokens == 1 ? streams_of[w.kind] : whole ? 2 : 4;
+    const int unit = whole ? 8 : 1, few = w.kind == INT4 ? 4 : 2;
+    const int side = whole ? (tokens <= few ? 1 : 2) : SUMS / 6;
+    const int widest = tokens == 1 ? streams_of[w.kind][w.columns > WIDE] : side;
     const int most = whole ? 4 : 3;
     Product product{w, x, {}, {}, w.columns};
     if (w.kind == INT8) product.x8 = pack_int16(x, tokens, w.columns, w.padded);

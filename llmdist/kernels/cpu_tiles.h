@@ -1,7 +1,7 @@
 // Dot products of a few weight rows with a few tokens: the inner loops of every matrix product.
 //
-// Several rows (or panels of 8 rows) are read side by side, because one stream of reads does not fill the memory bus
-// of a core; and each (row, token) adds up in the same order in every tile shape, so the result of a token does not
+// Rows (or panels of 8 rows) are read one by one or several side by side, whichever fills the memory bus of a core
+// (`tune.py` times it); each (row, token) adds up in the same order in every tile shape, so the result of a token does not
 // depend on how many tokens are computed with it. Without AVX2 the same sums are written as plain loops.
 #pragma once
 #include <cmath>
@@ -10,6 +10,10 @@
 #if defined(__AVX2__) && defined(__FMA__) && defined(__F16C__) && !defined(LLMDIST_PORTABLE)
 #define LLMDIST_AVX2 1
 #include <immintrin.h>
+#endif
+#if defined(LLMDIST_AVX2) && defined(__AVX512VNNI__) && defined(__AVX512VL__) && defined(__AVX512BW__) && \
+    defined(__AVX512DQ__) && !defined(LLMDIST_NARROW)
+#define LLMDIST_AVX512 1
 #endif
 #define UNROLL _Pragma("GCC unroll 16")
 
@@ -53,8 +57,6 @@ static inline void store_one(void *data, int kind, int64_t i, float value) {
 }
 
 #ifdef LLMDIST_AVX2
-// Ask for what an int4 panel needs a few steps later; plain rows and int8 are not faster with it.
-static inline void ask(const uint8_t *p) { _mm_prefetch((const char *)p + 256, _MM_HINT_T0); }
 static inline float sum8(__m256 v) {
     __m128 s = _mm_add_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps(v, 1));
     s = _mm_add_ps(s, _mm_movehl_ps(s, s));
@@ -74,24 +76,41 @@ template <int KIND> static inline void load16(const void *row, int64_t k, __m256
 }
 #endif
 
+// Tokens as integers: int16 in blocks of 256 for int8 weights, int8 in blocks of 32 for int4 weights.
+struct Packed8 { const int16_t *values; const float *scales; int64_t stride, blocks; };
+struct Packed4 { const int8_t *values; const float *scales; const int32_t *offsets; int64_t stride, blocks; };
+
+#ifdef LLMDIST_AVX512
+#include "cpu_tiles_avx512.h"
+constexpr int64_t FLOATS = 32;  // columns that are multiplied at a time
+constexpr int SUMS = 24;        // registers for sums, of 32 (16)
+#else
+constexpr int64_t FLOATS = 16;
+constexpr int SUMS = 12;
+#endif
+
 // y[m][r] = rows r .. r + R of a row-major matrix times tokens m .. m + M.
 template <int KIND, int R, int M>
 static void tile_rows(const char *w, int64_t columns, const float *x, int64_t xs, float *y, int64_t ys) {
-    const int64_t stride = columns * (KIND == FP32 ? 4 : 2), whole = columns & ~(int64_t)15;
+    const int64_t stride = columns * (KIND == FP32 ? 4 : 2), whole = columns & ~(FLOATS - 1);
     float sums[R][M];
-#ifdef LLMDIST_AVX2
-    __m256 acc[R][M];
-    UNROLL for (int r = 0; r < R; r++) UNROLL for (int m = 0; m < M; m++) acc[r][m] = _mm256_setzero_ps();
+#if defined(LLMDIST_AVX512)
+    rows_512<KIND, R, M>(w, stride, whole, x, xs, sums);
+#elif defined(LLMDIST_AVX2)
+    __m256 acc[R][M][2];
+    UNROLL for (int r = 0; r < R; r++) UNROLL for (int m = 0; m < M; m++)
+        acc[r][m][0] = acc[r][m][1] = _mm256_setzero_ps();
     for (int64_t k = 0; k < whole; k += 16)
         UNROLL for (int r = 0; r < R; r++) {
             __m256 first, second;
             load16<KIND>(w + r * stride, k, first, second);
             UNROLL for (int m = 0; m < M; m++) {
-                acc[r][m] = _mm256_fmadd_ps(first, _mm256_loadu_ps(x + m * xs + k), acc[r][m]);
-                acc[r][m] = _mm256_fmadd_ps(second, _mm256_loadu_ps(x + m * xs + k + 8), acc[r][m]);
+                acc[r][m][0] = _mm256_fmadd_ps(first, _mm256_loadu_ps(x + m * xs + k), acc[r][m][0]);
+                acc[r][m][1] = _mm256_fmadd_ps(second, _mm256_loadu_ps(x + m * xs + k + 8), acc[r][m][1]);
             }
         }
-    UNROLL for (int r = 0; r < R; r++) UNROLL for (int m = 0; m < M; m++) sums[r][m] = sum8(acc[r][m]);
+    UNROLL for (int r = 0; r < R; r++) UNROLL for (int m = 0; m < M; m++)
+        sums[r][m] = sum8(_mm256_add_ps(acc[r][m][0], acc[r][m][1]));
 #else
     for (int r = 0; r < R; r++)
         for (int m = 0; m < M; m++) {
@@ -110,12 +129,9 @@ static void tile_rows(const char *w, int64_t columns, const float *x, int64_t xs
         }
 }
 
-// Tokens as integers: int16 in blocks of 256 for int8 weights, int8 in blocks of 32 for int4 weights.
-struct Packed8 { const int16_t *values; const float *scales; int64_t stride, blocks; };
-struct Packed4 { const int8_t *values; const float *scales; const int32_t *offsets; int64_t stride, blocks; };
-
 // The bytes of one panel of 8 rows. int8: 8 float scales, then the weights, two columns of each row in turn.
-// int4: 8 fp16 scales for each group, then 8 columns of each row in turn, the second four in the upper half bytes.
+// int4, for each group: 8 fp16 scales, then 8 columns of each row in turn, the second four in the upper half bytes.
+// A panel is read from its first byte to its last: scales apart from their weights would be a second stream of reads.
 static inline int64_t panel_bytes(int kind, int64_t columns, int64_t group) {
     return kind == INT8 ? 32 + 8 * columns : columns / group * 16 + 4 * columns;
 }
@@ -127,6 +143,9 @@ static void tile_int8(const uint8_t *w, int64_t columns, Packed8 x, float *y, in
 #ifdef LLMDIST_AVX2
     __m256 total[S][M];
     UNROLL for (int s = 0; s < S; s++) UNROLL for (int m = 0; m < M; m++) total[s][m] = _mm256_setzero_ps();
+#ifdef LLMDIST_AVX512
+    int8_512<S, M>(w, panel, columns, x, total);
+#else
     for (int64_t b = 0, k = 0; k < columns; b++) {
         const int64_t end = k + 256 < columns ? k + 256 : columns;
         __m256i acc[S][M];
@@ -147,6 +166,7 @@ static void tile_int8(const uint8_t *w, int64_t columns, Packed8 x, float *y, in
             total[s][m] = _mm256_fmadd_ps(_mm256_cvtepi32_ps(acc[s][m]),
                                           _mm256_set1_ps(x.scales[m * x.blocks + b]), total[s][m]);
     }
+#endif
     UNROLL for (int s = 0; s < S; s++) UNROLL for (int m = 0; m < M; m++)
         _mm256_storeu_ps(y + m * ys + 8 * s,
                          _mm256_mul_ps(total[s][m], _mm256_loadu_ps((const float *)(w + s * panel))));
@@ -172,21 +192,27 @@ static void tile_int8(const uint8_t *w, int64_t columns, Packed8 x, float *y, in
 // a tenth; a piece of a token is broadcast once for all panels.
 template <int S, int M, int B>
 static void groups_int4(const uint8_t *w, int64_t panel, int64_t groups, Packed4 x, float *y, int64_t ys) {
+#ifndef LLMDIST_AVX512
     const __m256i low = _mm256_set1_epi8(15), ones = _mm256_set1_epi16(1);
+#endif
     __m256 total[S][M];
     UNROLL for (int s = 0; s < S; s++) UNROLL for (int m = 0; m < M; m++) total[s][m] = _mm256_setzero_ps();
     for (int64_t g = 0; g < groups; g++) {
+        const uint8_t *at = w + g * (16 + 128 * B);
         __m256 part[S][M];
         UNROLL for (int j = 0; j < B; j++) {
             const int64_t b = g * B + j;
-            const uint8_t *p = w + groups * 16 + b * 128;
+            const uint8_t *p = at + 16 + j * 128;
+#ifdef LLMDIST_AVX512
+            __m512i acc[S][M];
+            block_int4_512<S, M>(p, panel, x, b, acc);
+#else
             __m256i acc[S][M];
             UNROLL for (int i = 0; i < 4; i++)
                 UNROLL for (int m = 0; m < M; m++) {
                     const int32_t *t = (const int32_t *)(x.values + m * x.stride + b * 32 + 8 * i);
                     const __m256i t0 = _mm256_set1_epi32(t[0]), t1 = _mm256_set1_epi32(t[1]);
                     UNROLL for (int s = 0; s < S; s++) {
-                        if (M == 1 && i % 2 == 0) ask(p + s * panel + 32 * i);
                         const __m256i q = _mm256_loadu_si256((const __m256i *)(p + s * panel + 32 * i));
                         const __m256i first = _mm256_maddubs_epi16(_mm256_and_si256(q, low), t0);
                         const __m256i upper = _mm256_and_si256(_mm256_srli_epi16(q, 4), low);
@@ -194,18 +220,22 @@ static void groups_int4(const uint8_t *w, int64_t panel, int64_t groups, Packed4
                         acc[s][m] = i ? _mm256_add_epi16(acc[s][m], sum) : sum;
                     }
                 }
+#endif
             UNROLL for (int m = 0; m < M; m++) {
-                const __m256i offset = _mm256_set1_epi32(x.offsets[m * x.blocks + b]);
                 const __m256 scale = _mm256_set1_ps(x.scales[m * x.blocks + b]);
                 UNROLL for (int s = 0; s < S; s++) {
-                    const __m256i sum = _mm256_add_epi32(_mm256_madd_epi16(acc[s][m], ones), offset);
-                    const __m256 wide = _mm256_cvtepi32_ps(sum);
+#ifdef LLMDIST_AVX512
+                    const __m256 wide = _mm256_cvtepi32_ps(both_halves(acc[s][m]));
+#else
+                    const __m256i offset = _mm256_set1_epi32(x.offsets[m * x.blocks + b]);
+                    const __m256 wide = _mm256_cvtepi32_ps(_mm256_add_epi32(_mm256_madd_epi16(acc[s][m], ones), offset));
+#endif
                     part[s][m] = j ? _mm256_fmadd_ps(wide, scale, part[s][m]) : _mm256_mul_ps(wide, scale);
                 }
             }
         }
         UNROLL for (int s = 0; s < S; s++) {
-            const __m256 scale = _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)(w + s * panel + 16 * g)));
+            const __m256 scale = _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)(at + s * panel)));
             UNROLL for (int m = 0; m < M; m++) total[s][m] = _mm256_fmadd_ps(part[s][m], scale, total[s][m]);
         }
     }
@@ -217,9 +247,8 @@ static void groups_int4(const uint8_t *w, int64_t panel, int64_t groups, Packed4
 // y[m][0 .. 8 S) = S panels of 8 rows in int4 times tokens m .. m + M; `columns` is a multiple of `group`.
 template <int S, int M>
 static void tile_int4(const uint8_t *w, int64_t columns, int64_t group, Packed4 x, float *y, int64_t ys) {
-    const int64_t panel = panel_bytes(INT4, columns, group), head = columns / group * 16;
+    const int64_t panel = panel_bytes(INT4, columns, group);
 #ifdef LLMDIST_AVX2
-    (void)head;
     if (group == 32) groups_int4<S, M, 1>(w, panel, columns / 32, x, y, ys);
     else if (group == 64) groups_int4<S, M, 2>(w, panel, columns / 64, x, y, ys);
     else groups_int4<S, M, 4>(w, panel, columns / 128, x, y, ys);
@@ -229,16 +258,17 @@ static void tile_int4(const uint8_t *w, int64_t columns, int64_t group, Packed4 
             for (int r = 0; r < 8; r++) {
                 float total = 0;
                 for (int64_t g = 0, b = 0; g < columns / group; g++) {
+                    const uint8_t *at = w + s * panel + g * (16 + 4 * group), *p = at + 16;
                     float part = 0;
-                    for (const int64_t end = b + group / 32; b < end; b++) {
+                    for (const int64_t end = b + group / 32; b < end; b++, p += 128) {
                         int32_t acc = x.offsets[m * x.blocks + b];
                         for (int64_t k = 0; k < 32; k++) {
-                            const uint8_t two = w[s * panel + head + b * 128 + k / 8 * 32 + 4 * r + k % 4];
+                            const uint8_t two = p[k / 8 * 32 + 4 * r + k % 4];
                             acc += (k % 8 < 4 ? two & 15 : two >> 4) * x.values[m * x.stride + b * 32 + k];
                         }
                         part += acc * x.scales[m * x.blocks + b];
                     }
-                    total += part * from_fp16(((const uint16_t *)(w + s * panel))[8 * g + r]);
+                    total += part * from_fp16(((const uint16_t *)at)[r]);
                 }
                 y[m * ys + 8 * s + r] = total;
             }

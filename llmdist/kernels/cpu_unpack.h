@@ -10,10 +10,11 @@ static inline float one_int8(const uint8_t *panel, int r, int64_t k) {
     return (int8_t)panel[32 + 8 * (k & ~(int64_t)1) + 2 * r + (k & 1)] * scale;
 }
 
-static inline float one_int4(const uint8_t *panel, int64_t padded, int64_t group, int r, int64_t k) {
+static inline float one_int4(const uint8_t *panel, int64_t group, int r, int64_t k) {
+    const uint8_t *at = panel + k / group * (16 + 4 * group);
     uint16_t scale;
-    memcpy(&scale, panel + k / group * 16 + 2 * r, 2);
-    const uint8_t two = panel[padded / group * 16 + k / 8 * 32 + 4 * r + k % 4];
+    memcpy(&scale, at + 2 * r, 2);
+    const uint8_t two = at[16 + k % group / 8 * 32 + 4 * r + k % 4];
     return ((int)(k % 8 < 4 ? two & 15 : two >> 4) - 8) * from_fp16(scale);
 }
 
@@ -53,8 +54,8 @@ static inline void unpack16_int8(const uint8_t *panel, const __m256 *scales, int
 }
 
 // Columns [k, k + 32) of a panel, all of one group: four words of every row become rows.
-static inline void unpack32_int4(const uint8_t *values, const __m256 *scales, int64_t k, int64_t stride, uint16_t *out) {
-    const auto *from = (const __m256i *)(values + 4 * k);
+static inline void unpack32_int4(const uint8_t *block, const __m256 *scales, int64_t k, int64_t stride, uint16_t *out) {
+    const auto *from = (const __m256i *)block;
     __m256i v[4];
     for (int i = 0; i < 4; i++) v[i] = _mm256_loadu_si256(from + i);
     const __m256i a = _mm256_unpacklo_epi32(v[0], v[1]), b = _mm256_unpackhi_epi32(v[0], v[1]);
@@ -82,18 +83,19 @@ static void unpack_panel(const Matrix &w, const uint8_t *panel, uint16_t *out) {
         for (; k + 16 <= w.columns; k += 16) unpack16_int8(panel, scales, k, w.columns, out);
     } else {
         for (; k + 32 <= w.columns; k += 32) {
+            const uint8_t *at = panel + k / w.group * (16 + 4 * w.group);
             if (k % w.group == 0)
                 for (int r = 0; r < 8; r++) {
                     uint16_t bits;
-                    memcpy(&bits, panel + k / w.group * 16 + 2 * r, 2);
+                    memcpy(&bits, at + 2 * r, 2);
                     scales[r] = _mm256_set1_ps(from_fp16(bits));
                 }
-            unpack32_int4(panel + w.padded / w.group * 16, scales, k, w.columns, out);
+            unpack32_int4(at + 16 + k % w.group * 4, scales, k, w.columns, out);
         }
     }
 #endif
     for (; k < w.columns; k++)
         for (int r = 0; r < 8; r++)
             out[r * w.columns + k] =
-                to_bf16(w.kind == INT8 ? one_int8(panel, r, k) : one_int4(panel, w.padded, w.group, r, k));
+                to_bf16(w.kind == INT8 ? one_int8(panel, r, k) : one_int4(panel, w.group, r, k));
 }

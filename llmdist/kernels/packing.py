@@ -4,8 +4,8 @@
 and stand in panels of 8 rows, so that one vector register holds 8 rows side by side and no sum crosses lanes.
 
 int8, per row: 8 float32 scales, then two columns of each row in turn (row 0, row 0, row 1, row 1, ...).
-int4, in groups of 32, 64 or 128 columns: 8 float16 scales for each group, then 8 columns of each row in turn, four
-bytes a row: the first four columns in the lower half bytes, the next four in the upper. A stored 0..15 means -8..7.
+int4, for each group of 32, 64 or 128 columns: 8 float16 scales, then 8 columns of each row in turn, four bytes a row:
+the first four columns in the lower half bytes, the next four in the upper. A stored 0..15 means -8..7.
 """
 
 from __future__ import annotations
@@ -82,8 +82,9 @@ class PackedMatrix:
             weights = values.transpose(1, 2).reshape(-1, PANEL, stored).float() * scales[..., None]
         else:
             groups = stored // self.group
-            scales = panels[:, : 2 * PANEL * groups].contiguous().view(torch.float16).view(-1, groups, PANEL)
-            pairs = panels[:, 2 * PANEL * groups :].reshape(-1, stored // 8, PANEL, 1, 4)
+            panels = panels.view(len(panels), groups, -1)
+            scales = panels[..., : 2 * PANEL].contiguous().view(torch.float16)  # (panels, groups, 8)
+            pairs = panels[..., 2 * PANEL :].reshape(-1, stored // 8, PANEL, 1, 4)
             values = torch.cat((pairs & 15, pairs >> 4), dim=3).to(torch.int8) - 8
             values = values.transpose(1, 2).reshape(-1, PANEL, groups, self.group)
             weights = (values.float() * scales.transpose(1, 2).float()[..., None]).flatten(2)
@@ -119,9 +120,8 @@ def _pack_int4(weight: Tensor, group: int, panels: Tensor) -> None:
     scales = (extreme / -8).half()
     inverse = torch.where(scales == 0, 0.0, 1 / scales.float())
     values = (grouped * inverse).round().clamp(-8, 7).add(8).to(torch.uint8)
-    order = values.view(len(panels), PANEL, -1, 2, 4).transpose(1, 2)
-    head = 2 * PANEL * grouped.shape[1]
-    panels[:, :head] = (
-        scales.view(-1, PANEL, grouped.shape[1]).transpose(1, 2).reshape(len(panels), -1).view(torch.uint8)
-    )
-    panels[:, head:] = (order[..., 0, :] | order[..., 1, :] << 4).reshape(len(panels), -1)
+    groups = grouped.shape[1]
+    order = values.view(len(panels), PANEL, groups, group // 8, 2, 4).permute(0, 2, 3, 1, 4, 5)
+    target = panels.view(len(panels), groups, -1)
+    target[..., : 2 * PANEL] = scales.view(-1, PANEL, groups).transpose(1, 2).contiguous().view(torch.uint8)
+    target[..., 2 * PANEL :] = (order[..., 0, :] | order[..., 1, :] << 4).flatten(2)

@@ -27,7 +27,7 @@ from .packing import PackedMatrix, pack, packed_bytes
 __all__ = ["FEW_TOKENS", "Choice", "choices", "retune"]
 
 _BYTES = 48 << 20
-_COLUMNS = 2048
+_COLUMNS, _WIDE_COLUMNS = 2048, 8192
 _FEW, _MANY = 4, 64
 _FUSION = 1.5
 FEW_TOKENS = 8
@@ -36,9 +36,13 @@ _PLAIN = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """What to use for one kind of weights: `streams` read side by side, and ``kernel`` or ``torch`` by tokens."""
+    """What to use for one kind of weights: rows or panels read side by side, and ``kernel`` or ``torch`` by tokens.
+
+    `streams` is for matrices of up to 4096 columns, `wide_streams` for wider ones.
+    """
 
     streams: int
+    wide_streams: int
     one: str
     few: str
     many: str
@@ -53,7 +57,7 @@ def choices() -> dict[str, Choice]:
     """Return the choice of every precision: from the cache, or timed now; all ``torch`` without kernels."""
     loaded = kernels()
     if loaded is None:
-        return {kind: Choice(1, "torch", "torch", "torch") for kind in (*_PLAIN, "int8", "int4")}
+        return {kind: Choice(1, 1, "torch", "torch", "torch") for kind in (*_PLAIN, "int8", "int4")}
     path = cache_folder() / "kernels" / f"{Path(loaded._name).stem}-{torch.get_num_threads()}.json"
     found = _stored(path)
     if found is None:
@@ -61,7 +65,7 @@ def choices() -> dict[str, Choice]:
         found = _timed()
         _store(path, found, busy)
     for kind, choice in found.items():
-        loaded.llmdist_streams(KINDS[_PLAIN.get(kind, kind)], choice.streams)
+        loaded.llmdist_streams(KINDS[_PLAIN.get(kind, kind)], choice.streams, choice.wide_streams)
     return found
 
 
@@ -103,29 +107,36 @@ def _timed() -> dict[str, Choice]:
 
 def _timed_kind(kind: str, memory: Tensor) -> Choice:
     if not _correct(kind):
-        return Choice(1, "torch", "torch", "torch")
+        return Choice(1, 1, "torch", "torch", "torch")
     large, small = _matrix(kind, memory, _BYTES), _matrix(kind, memory, 1 << 20)
+    streams, wide = _fastest(kind, large), _fastest(kind, _matrix(kind, memory, _BYTES, _WIDE_COLUMNS))
     loaded = kernels()
     assert loaded is not None
-    argument = matrix_argument(large)
-    x, y = torch.zeros(1, _COLUMNS), torch.empty(1, large.shape[0])
-    speeds: dict[int, float] = {}
-    for count in (2, 4, 8) if kind in _PLAIN else (1, 2, 4):
-        loaded.llmdist_streams(KINDS[_PLAIN.get(kind, kind)], count)
-        speeds[count] = _seconds(lambda: loaded.llmdist_product(argument, x.data_ptr(), 1, y.data_ptr()))
-    streams = min(speeds, key=lambda count: speeds[count])
-    loaded.llmdist_streams(KINDS[_PLAIN.get(kind, kind)], streams)
+    loaded.llmdist_streams(KINDS[_PLAIN.get(kind, kind)], streams, wide)
     if isinstance(large, PackedMatrix) or isinstance(small, PackedMatrix):
         assert isinstance(small, PackedMatrix)
-        return Choice(streams, "kernel", "kernel", _faster_packed(small))
-    return Choice(streams, _faster(1, large), _faster(_FEW, large), _faster(_MANY, small))
+        return Choice(streams, wide, "kernel", "kernel", _faster_packed(small))
+    return Choice(streams, wide, _faster(1, large), _faster(_FEW, large), _faster(_MANY, small))
 
 
-def _matrix(kind: str, memory: Tensor, nbytes: int) -> Weight:
+def _fastest(kind: str, weight: Weight) -> int:
+    """Return how many rows or panels to read side by side for one token."""
+    loaded = kernels()
+    assert loaded is not None
+    argument, (rows, columns) = matrix_argument(weight), weight.shape
+    x, y = torch.zeros(1, columns), torch.empty(1, rows)
+    speeds: dict[int, float] = {}
+    for count in (1, 2, 4, 8) if kind in _PLAIN else (1, 2, 4):
+        loaded.llmdist_streams(KINDS[_PLAIN.get(kind, kind)], count, count)
+        speeds[count] = _seconds(lambda: loaded.llmdist_product(argument, x.data_ptr(), 1, y.data_ptr()))
+    return min(speeds, key=lambda count: speeds[count])
+
+
+def _matrix(kind: str, memory: Tensor, nbytes: int, columns: int = _COLUMNS) -> Weight:
     if kind in _PLAIN:
-        return memory[:nbytes].view(_PLAIN[kind]).view(-1, _COLUMNS)
-    rows = nbytes // packed_bytes(kind, 8, _COLUMNS) * 8
-    return PackedMatrix(memory[: packed_bytes(kind, rows, _COLUMNS)], kind, rows, _COLUMNS)
+        return memory[:nbytes].view(_PLAIN[kind]).view(-1, columns)
+    rows = nbytes // packed_bytes(kind, 8, columns) * 8
+    return PackedMatrix(memory[: packed_bytes(kind, rows, columns)], kind, rows, columns)
 
 
 def _faster(tokens: int, weight: Tensor) -> str:

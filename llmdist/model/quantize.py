@@ -29,7 +29,7 @@ from .layout import TensorSlot, block_bytes, slot_view
 
 __all__ = ["PackedStore", "ReadRows", "quantise_block"]
 
-_FORMAT = "llmdist packed 1"  # changes with the layout of the bytes
+_FORMAT = "llmdist packed 2"  # changes with the layout of the bytes
 _PIECE_ELEMENTS = 2 << 20  # float32 weights that are in the air: 8 MiB
 
 

@@ -92,7 +92,7 @@ def test_a_token_gives_the_same_bits_alone_and_in_a_batch(kind: torch.dtype | st
         for threads in (1, 2, 3):
             for streams in (1, 2, 4):
                 library.llmdist_threads(threads)
-                library.llmdist_streams(number, streams)
+                library.llmdist_streams(number, streams, streams)
                 for t in range(9):
                     one = torch.empty(1, 259)
                     call(x[t : t + 1].contiguous(), weight, one)
@@ -127,9 +127,10 @@ def test_an_idle_pool_uses_no_processor() -> None:
 
 
 @needs_kernels
-def test_the_portable_build_computes_the_same(fresh: None, monkeypatch: pytest.MonkeyPatch, tmp_path) -> None:  # type: ignore[no-untyped-def]
-    """The plain loops that other processors get are within the same limits."""
-    monkeypatch.setenv("LLMDIST_CXXFLAGS", "-DLLMDIST_PORTABLE -O1")
+@pytest.mark.parametrize("build", ["PORTABLE", "NARROW"])
+def test_other_builds_compute_the_same(build: str, fresh: None, monkeypatch: pytest.MonkeyPatch, tmp_path) -> None:  # type: ignore[no-untyped-def]
+    """The plain loops and the registers of 32 bytes that other processors get are within the same limits."""
+    monkeypatch.setenv("LLMDIST_CXXFLAGS", f"-DLLMDIST_{build} -O1")
     monkeypatch.setenv("LLMDIST_CACHE", str(tmp_path))
     for kind in KINDS:
         weight, x = weight_of(kind, 33, 300), torch.randn(3, 300)
@@ -224,7 +225,7 @@ def test_many_tokens_are_multiplied_by_unpacked_weights_where_that_won(
     room = importlib.import_module("llmdist.kernels.linear")  # the package has a function of that name
     monkeypatch.setattr(room, "unpack_quickly", noted)
     for many in ("kernel", "torch"):
-        choice = tune.Choice(4, "kernel", "kernel", many)
+        choice = tune.Choice(4, 4, "kernel", "kernel", many)
         monkeypatch.setattr(room, "choices", lambda choice=choice: {weight.precision: choice})
         for tokens, dtype in ((1, torch.bfloat16), (32, torch.bfloat16), (80, torch.float32), (80, torch.bfloat16)):
             unpacked.clear()
@@ -267,7 +268,7 @@ def test_choices_of_a_busy_machine_serve_until_it_is_idle(  # type: ignore[no-un
     """What was timed beside other work is kept for other processes, and timed again by the first that finds quiet."""
     monkeypatch.setattr(tune, "cache_folder", lambda: tmp_path)
     timed: list[int] = []
-    made = {kind: tune.Choice(2, "kernel", "kernel", "torch") for kind in ("fp32", "bf16", "fp16", "int8", "int4")}
+    made = {kind: tune.Choice(2, 2, "kernel", "kernel", "torch") for kind in ("fp32", "bf16", "fp16", "int8", "int4")}
     monkeypatch.setattr(tune, "_timed", lambda: (timed.append(1), made)[1])
     for idle, expected in ((False, 1), (False, 1), (True, 2), (True, 2), (False, 2)):
         monkeypatch.setattr(tune, "_is_idle", lambda idle=idle: idle)
