@@ -1,8 +1,8 @@
 """``python -m llmdist.bench cpu``: decode and prefill on the CPU against the memory's own limit and other engines.
 
 The limit is what a loop that only reads gets from this memory. It and the engines take turns within each round, so a
-slow minute of the machine hits all of them; a figure is the median over the rounds. A peer that is not installed is named and
-skipped.
+slow minute of the machine hits all of them; a figure is the median over the rounds. A peer that is not installed is
+named and skipped.
 """
 
 from __future__ import annotations

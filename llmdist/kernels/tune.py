@@ -1,7 +1,8 @@
 """Which kernel for which weights, decided by about a second of timing on this machine and kept in the cache.
 
-For each kind of weights and each number of tokens (one, a few, many) the candidates are timed on a matrix larger than
-the caches; a kernel whose result is wrong is out whatever its speed. Nothing is guessed from the processor's name.
+For each kind of weights and each number of tokens (one, a few, many, a long prompt) the candidates are timed, where
+memory decides on a matrix larger than the caches; a kernel whose result is wrong is out whatever its speed. Nothing is
+guessed from the processor's name.
 """
 
 from __future__ import annotations
@@ -24,13 +25,13 @@ from ..paths import cache_folder, replace_text
 from .cpu import KINDS, Weight, kernels, matrix_argument, product, unpack_quickly
 from .packing import PackedMatrix, pack, packed_bytes
 
-__all__ = ["FEW_TOKENS", "Choice", "choices", "retune"]
+__all__ = ["BULK_TOKENS", "FEW_TOKENS", "Choice", "choices", "retune"]
 
 _BYTES = 48 << 20
 _COLUMNS, _WIDE_COLUMNS = 2048, 8192
-_FEW, _MANY = 4, 64
+_FEW, _MANY, _BULK = 4, 64, 512
 _FUSION = 1.5
-FEW_TOKENS = 8
+FEW_TOKENS, BULK_TOKENS = 8, 256
 _PLAIN = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
@@ -46,10 +47,13 @@ class Choice:
     one: str
     few: str
     many: str
+    bulk: str
 
     def engine(self, tokens: int) -> str:
         """Return the engine for a product with `tokens` tokens."""
-        return self.one if tokens == 1 else self.few if tokens <= FEW_TOKENS else self.many
+        if tokens <= FEW_TOKENS:
+            return self.one if tokens == 1 else self.few
+        return self.many if tokens < BULK_TOKENS else self.bulk
 
 
 @cache
@@ -57,7 +61,7 @@ def choices() -> dict[str, Choice]:
     """Return the choice of every precision: from the cache, or timed now; all ``torch`` without kernels."""
     loaded = kernels()
     if loaded is None:
-        return {kind: Choice(1, 1, "torch", "torch", "torch") for kind in (*_PLAIN, "int8", "int4")}
+        return {kind: Choice(1, 1, "torch", "torch", "torch", "torch") for kind in (*_PLAIN, "int8", "int4")}
     path = cache_folder() / "kernels" / f"{Path(loaded._name).stem}-{torch.get_num_threads()}.json"
     found = _stored(path)
     if found is None:
@@ -107,7 +111,7 @@ def _timed() -> dict[str, Choice]:
 
 def _timed_kind(kind: str, memory: Tensor) -> Choice:
     if not _correct(kind):
-        return Choice(1, 1, "torch", "torch", "torch")
+        return Choice(1, 1, "torch", "torch", "torch", "torch")
     large, small = _matrix(kind, memory, _BYTES), _matrix(kind, memory, 1 << 20)
     streams, wide = _fastest(kind, large), _fastest(kind, _matrix(kind, memory, _BYTES, _WIDE_COLUMNS))
     loaded = kernels()
@@ -115,8 +119,10 @@ def _timed_kind(kind: str, memory: Tensor) -> Choice:
     loaded.llmdist_streams(KINDS[_PLAIN.get(kind, kind)], streams, wide)
     if isinstance(large, PackedMatrix) or isinstance(small, PackedMatrix):
         assert isinstance(small, PackedMatrix)
-        return Choice(streams, wide, "kernel", "kernel", _faster_packed(small))
-    return Choice(streams, wide, _faster(1, large), _faster(_FEW, large), _faster(_MANY, small))
+        many, bulk = (_faster_packed(count, small) for count in (_MANY, _BULK))
+        return Choice(streams, wide, "kernel", "kernel", many, bulk)
+    few, many, bulk = _faster(_FEW, large), _faster(_MANY, small), _faster(_BULK, small)
+    return Choice(streams, wide, _faster(1, large), few, many, bulk)
 
 
 def _fastest(kind: str, weight: Weight) -> int:
@@ -142,13 +148,13 @@ def _matrix(kind: str, memory: Tensor, nbytes: int, columns: int = _COLUMNS) -> 
 def _faster(tokens: int, weight: Tensor) -> str:
     x = torch.zeros(tokens, _COLUMNS, dtype=weight.dtype)
     ours = _seconds(lambda: product(x, weight))
-    favour = 1.0 if tokens == _MANY else _FUSION  # whole blocks in one call save what Python costs between products
+    favour = 1.0 if tokens >= _MANY else _FUSION  # whole blocks in one call save what Python costs between products
     return "kernel" if ours <= favour * _seconds(lambda: functional.linear(x, weight)) else "torch"
 
 
-def _faster_packed(weight: PackedMatrix) -> str:
-    """Return ``torch`` if unpacking to bf16 and torch's product beat the kernel with many tokens."""
-    x = torch.zeros(_MANY, _COLUMNS, dtype=torch.bfloat16)
+def _faster_packed(tokens: int, weight: PackedMatrix) -> str:
+    """Return ``torch`` if unpacking to bf16 and torch's product beat the kernel."""
+    x = torch.zeros(tokens, _COLUMNS, dtype=torch.bfloat16)
     ours = _seconds(lambda: product(x, weight))
     return "kernel" if ours <= _seconds(lambda: functional.linear(x, unpack_quickly(weight, x.dtype))) else "torch"
 

@@ -24,7 +24,7 @@ pytestmark = pytest.mark.skipif(compile.compiler() is None, reason="no C++ compi
 @pytest.fixture(autouse=True)
 def kernels_won(monkeypatch: pytest.MonkeyPatch) -> None:
     """Take the kernels whatever the timing on this machine says."""
-    won = dict.fromkeys(LIMITS, Choice(4, 4, "kernel", "kernel", "kernel"))
+    won = dict.fromkeys(LIMITS, Choice(4, 4, "kernel", "kernel", "kernel", "kernel"))
     monkeypatch.setattr("llmdist.kernels.decode.choices", lambda: won)
 
 

@@ -225,7 +225,7 @@ def test_many_tokens_are_multiplied_by_unpacked_weights_where_that_won(
     room = importlib.import_module("llmdist.kernels.linear")  # the package has a function of that name
     monkeypatch.setattr(room, "unpack_quickly", noted)
     for many in ("kernel", "torch"):
-        choice = tune.Choice(4, 4, "kernel", "kernel", many)
+        choice = tune.Choice(4, 4, "kernel", "kernel", many, many)
         monkeypatch.setattr(room, "choices", lambda choice=choice: {weight.precision: choice})
         for tokens, dtype in ((1, torch.bfloat16), (32, torch.bfloat16), (80, torch.float32), (80, torch.bfloat16)):
             unpacked.clear()
@@ -268,7 +268,8 @@ def test_choices_of_a_busy_machine_serve_until_it_is_idle(  # type: ignore[no-un
     """What was timed beside other work is kept for other processes, and timed again by the first that finds quiet."""
     monkeypatch.setattr(tune, "cache_folder", lambda: tmp_path)
     timed: list[int] = []
-    made = {kind: tune.Choice(2, 2, "kernel", "kernel", "torch") for kind in ("fp32", "bf16", "fp16", "int8", "int4")}
+    kinds = ("fp32", "bf16", "fp16", "int8", "int4")
+    made = dict.fromkeys(kinds, tune.Choice(2, 2, "kernel", "kernel", "torch", "torch"))
     monkeypatch.setattr(tune, "_timed", lambda: (timed.append(1), made)[1])
     for idle, expected in ((False, 1), (False, 1), (True, 2), (True, 2), (False, 2)):
         monkeypatch.setattr(tune, "_is_idle", lambda idle=idle: idle)
