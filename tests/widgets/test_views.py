@@ -12,9 +12,10 @@ from xml.etree import ElementTree
 
 import pytest
 
-from llmdist.events import IterationFinished
+from llmdist.events import IterationFinished, PlanStarted
 from llmdist.planner.placement import Placement
 from llmdist_widgets import generation_html, plan_html, write_report
+from llmdist_widgets.replay import VIEW_BYTES
 from llmdist_widgets.theme import cividis
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -54,6 +55,22 @@ def test_an_irregular_plan_of_80_layers_stays_small():
     text, generation = make_generation(plan)
     assert len(html) <= 60_000
     assert len(generation_html(text, generation, plan=plan)) <= 60_000
+
+
+@pytest.mark.parametrize("layers", [8, 79])
+def test_a_long_search_takes_the_room_that_is_left_and_no_more(layers):
+    """Hundreds of iterations of noise are thinned until pictures, words, script and history together fit."""
+    plan, events = make_plan(layers)
+    rng, started = random.Random(0), next(e for e in events if isinstance(e, PlanStarted))
+    row = next(e for e in events if isinstance(e, IterationFinished))
+    many = [
+        replace(row, iteration=1000 + i, elapsed_seconds=rng.random(), best=rng.random(), mean=rng.random(),
+                trail=tuple(tuple(rng.choice(VALUES) for _ in cells) for cells in row.trail))
+        for i in range(300)
+    ]  # fmt: skip
+    html = plan_html(plan, [started, *many])
+    assert 45_000 < len(html) <= VIEW_BYTES
+    assert "replaySearch" in html
 
 
 def test_plan_pictures_carry_labels_and_units():

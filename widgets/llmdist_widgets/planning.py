@@ -284,8 +284,9 @@ def plan_html(plan: PlanResult, events: Sequence[Event]) -> str:
     if started and iterations:
         words = "Pheromone per block and option at the end of the search."
         parts.append(image(pheromone_svg(started[-1], iterations[-1]), words))
-    moving = interactive("".join(parts[1:]), search_replay(events, VIEW_BYTES - sum(map(len, parts))))
-    return (
+    label = (
         f'<div style="{HTML_STYLE}"><div>{facts}</div>'
-        f'<div style="opacity:.8;font-size:.92em">{search}</div>{parts[0]}{moving}</div>'
+        f'<div style="opacity:.8;font-size:.92em">{search}</div>{parts[0]}'
     )
+    room = VIEW_BYTES - len(label) - sum(map(len, parts[1:]))
+    return f"{label}{interactive(''.join(parts[1:]), search_replay(events, room))}</div>"

@@ -38,12 +38,19 @@ def interactive(pictures: str, data: dict[str, Any] | None) -> str:
     """Return `pictures` (HTML with ``<img>``) and the script that replaces them by what `data` describes."""
     if data is None:
         return pictures
-    text = json.dumps(data, separators=(",", ":"), allow_nan=False).replace("</", "<\\/")
-    files, replay = REPLAYS[data["kind"]]
+    return f"<div>{pictures}{_page(_as_text(data), data['kind'])}</div>"
+
+
+def _as_text(data: dict[str, Any]) -> str:
+    return json.dumps(data, separators=(",", ":"), allow_nan=False).replace("</", "<\\/")
+
+
+def _page(text: str, kind: str) -> str:
+    files, replay = REPLAYS[kind]
     return (
-        f'<div>{pictures}<script type="application/json">{text}</script><script>(() => {{\n'
+        f'<script type="application/json">{text}</script><script>(() => {{\n'
         f"{script('draw.js', *files, 'replay.js')}\nmount(document.currentScript.parentElement, {replay});\n"
-        "})();</script></div>"
+        "})();</script>"
     )
 
 
@@ -62,26 +69,30 @@ def search_replay(events: Sequence[Event], room: int = VIEW_BYTES) -> dict[str, 
     if not isinstance(started, PlanStarted) or len(rows) < 2:
         return None
     count = min(MAXIMUM_FRAMES, len(rows))
-    room -= len(script("draw.js", *REPLAYS["search"][0], "replay.js")) + 34 * len(started.blocks) + 1500
+    room -= len(_page("", "search"))
     while True:
         chosen = [rows[round(i * (len(rows) - 1) / (count - 1))] for i in range(count)]
-        frames = _packed(started, chosen)
-        if len(frames) + 40 * count <= room or count <= 4:
-            break
+        data = _search_data(started, chosen)
+        if len(_as_text(data)) <= room or count <= 4:
+            return data
         count = max(4, int(count * 0.8))
+
+
+def _search_data(started: PlanStarted, rows: Sequence[IterationFinished]) -> dict[str, Any]:
+    kinds = list(dict.fromkeys(started.options))
     return {
         "kind": "search",
         "blocks": started.blocks,
-        "kinds": (kinds := list(dict.fromkeys(started.options))),
+        "kinds": kinds,
         "kind_of": [kinds.index(options) for options in started.options],
         "width": len(rows[0].trail[0]),
         "bound": _milliseconds(rows[-1].bound),
-        "iterations": [row.iteration for row in chosen],
-        "elapsed": [round(row.elapsed_seconds, 4) for row in chosen],
-        "best": [_milliseconds(row.best) for row in chosen],
-        "mean": [_milliseconds(row.mean) for row in chosen],
-        "entropy": [round(row.entropy, 3) for row in chosen],
-        "frames": frames,
+        "iterations": [row.iteration for row in rows],
+        "elapsed": [round(row.elapsed_seconds, 4) for row in rows],
+        "best": [_milliseconds(row.best) for row in rows],
+        "mean": [_milliseconds(row.mean) for row in rows],
+        "entropy": [round(row.entropy, 3) for row in rows],
+        "frames": _packed(started, rows),
     }
 
 
