@@ -15,7 +15,7 @@ import pytest
 from llmdist.events import IterationFinished, PlanStarted
 from llmdist.planner.placement import Placement
 from llmdist_widgets import generation_html, plan_html, write_report
-from llmdist_widgets.replay import VIEW_BYTES
+from llmdist_widgets.replay import VIEW_BYTES, search_replay
 from llmdist_widgets.theme import cividis
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -71,6 +71,7 @@ def test_a_long_search_takes_the_room_that_is_left_and_no_more(layers):
     html = plan_html(plan, [started, *many])
     assert 45_000 < len(html) <= VIEW_BYTES
     assert "replaySearch" in html
+    assert search_replay([started, *many], 12_000) is None  # no room but for the script
 
 
 def test_plan_pictures_carry_labels_and_units():

@@ -12,7 +12,7 @@ from llmdist.planner.result import HistoryRow, PlanResult
 from llmdist.units import format_bytes, format_seconds
 
 from .replay import VIEW_BYTES, interactive, search_replay
-from .svg import WIDTH, Canvas, block_ticks, image, line_path, nice_ticks
+from .svg import WIDTH, Canvas, block_ticks, image, line_path, nice_ticks, step_path
 from .theme import HTML_STYLE, RESIDENT, STREAMED, cividis
 
 __all__ = ["convergence_svg", "memory_bars", "pheromone_svg", "placement_svg", "plan_html"]
@@ -20,6 +20,7 @@ __all__ = ["convergence_svg", "memory_bars", "pheromone_svg", "placement_svg", "
 LEFT, RIGHT = 150, WIDTH - 20
 SPAN = RIGHT - LEFT
 LEVELS = 12
+MEAN_POINTS = 150
 
 
 def option_rows(started: PlanStarted) -> list[str]:
@@ -220,8 +221,10 @@ def convergence_svg(history: Sequence[HistoryRow | IterationFinished], bound: fl
         if first <= tick <= last and tick == int(tick):
             canvas.text(x_of(tick), under + 20, f"{tick:g}", "soft", "middle")
     canvas.text((LEFT + right) / 2, under + 40, "iteration", "soft", "middle")
-    for kind, values in (("mean", [r.mean for r in finite]), ("best", [r.best for r in finite])):
-        path = line_path([x_of(r.iteration) for r in finite], [y_of(1e3 * v) for v in values])
+    across = [x_of(row.iteration) for row in finite]
+    mean = line_path(across, [y_of(1e3 * row.mean) for row in finite], MEAN_POINTS)
+    best = step_path(across, [y_of(1e3 * row.best) for row in finite])
+    for kind, path in (("mean", mean), ("best", best)):
         canvas.add(f'<path class="{kind}" fill="none" stroke-width="2" d="{path}"/>')
     _curve_labels(canvas, right + 8, finite[-1], bound, y_of, right)
     return canvas.render()

@@ -61,7 +61,8 @@ def _milliseconds(seconds: float) -> float | None:
 def search_replay(events: Sequence[Event], room: int = VIEW_BYTES) -> dict[str, Any] | None:
     """Return the history of the last search in `events` for the slider; None without one of at least two frames.
 
-    As many iterations are kept, evenly, as fit into `room` characters of HTML together with the script.
+    As many iterations are kept, evenly, as fit into `room` characters of HTML together with the script; where not even
+    two fit there is no slider.
     """
     begun = [index for index, event in enumerate(events) if isinstance(event, PlanStarted)]
     started = events[begun[-1]] if begun else None
@@ -73,9 +74,11 @@ def search_replay(events: Sequence[Event], room: int = VIEW_BYTES) -> dict[str, 
     while True:
         chosen = [rows[round(i * (len(rows) - 1) / (count - 1))] for i in range(count)]
         data = _search_data(started, chosen)
-        if len(_as_text(data)) <= room or count <= 4:
+        if len(_as_text(data)) <= room:
             return data
-        count = max(4, int(count * 0.8))
+        if count <= 2:
+            return None
+        count = max(2, int(count * 0.8))
 
 
 def _search_data(started: PlanStarted, rows: Sequence[IterationFinished]) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from html import escape
 
 from .theme import SVG_STYLE
 
-__all__ = ["WIDTH", "Canvas", "block_ticks", "image", "line_path", "log_ticks", "nice_ticks"]
+__all__ = ["WIDTH", "Canvas", "block_ticks", "image", "line_path", "log_ticks", "nice_ticks", "step_path"]
 
 WIDTH = 960
 
@@ -114,6 +114,19 @@ def line_path(xs: Sequence[float], ys: Sequence[float], limit: int = 400) -> str
     stride = max(1, math.ceil(len(points) / limit))
     kept = points[::stride] + ([points[-1]] if (len(points) - 1) % stride else [])
     return "M" + "L".join(f"{x:.1f} {y:.1f}" for x, y in kept) if kept else ""
+
+
+def step_path(xs: Sequence[float], ys: Sequence[float]) -> str:
+    """Return path data that holds each value until it changes; not-finite points are left out."""
+    points = [(x, y) for x, y in zip(xs, ys, strict=True) if math.isfinite(x + y)]
+    if not points:
+        return ""
+    path, at = f"M{points[0][0]:.1f} {points[0][1]:.1f}", f"{points[0][1]:.1f}"
+    for x, y in points[1:]:
+        if f"{y:.1f}" != at:
+            at = f"{y:.1f}"
+            path += f"H{x:.1f}V{at}"
+    return f"{path}H{points[-1][0]:.1f}"
 
 
 def block_ticks(blocks: Sequence[str], room: int = 18) -> list[tuple[int, str]]:
