@@ -10,8 +10,8 @@ from __future__ import annotations
 import json
 import statistics
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
@@ -25,7 +25,7 @@ from ..paths import cache_folder, replace_text
 from .cpu import KINDS, Weight, kernels, matrix_argument, product, unpack_quickly
 from .packing import PackedMatrix, pack, packed_bytes
 
-__all__ = ["BULK_TOKENS", "FEW_TOKENS", "Choice", "choices", "retune"]
+__all__ = ["BULK_TOKENS", "FEW_TOKENS", "Choice", "choices", "one_thread", "retune"]
 
 _BYTES = 48 << 20
 _COLUMNS, _WIDE_COLUMNS = 2048, 8192
@@ -71,6 +71,22 @@ def choices() -> dict[str, Choice]:
     for kind, choice in found.items():
         loaded.llmdist_streams(KINDS[_PLAIN.get(kind, kind)], choice.streams, choice.wide_streams)
     return found
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Compute on one thread meanwhile: in a tiny model two gain little, and on a busy machine wait for each other."""
+    choices()  # timed with all threads, if it was not yet
+    count, loaded = torch.get_num_threads(), kernels()
+    try:
+        torch.set_num_threads(1)
+        if loaded is not None:
+            loaded.llmdist_threads(1)
+        yield
+    finally:
+        torch.set_num_threads(count)
+        if loaded is not None:
+            loaded.llmdist_threads(count)
 
 
 def retune() -> None:

@@ -20,6 +20,7 @@ from ..demo.score import END, answer_spans, held_out
 from ..errors import PlanError
 from ..executor import Executor
 from ..executor.weights import read_rows
+from ..kernels.tune import one_thread
 from ..model.checkpoint import Checkpoint
 from ..model.reader import Reader
 from ..model.tokenizer import Tokenizer
@@ -119,7 +120,8 @@ class Judge:
         placement = Placement(names, tuple(Assignment("cpu", "cpu", precision) for precision in stored))
         executor = Executor(self.checkpoint, placement, max(map(len, self.tokens)))
         try:
-            passes = [executor.run([tale[:-1]], [0], keep=len(tale) - 1).logits for tale in self.tokens]
+            with one_thread():
+                passes = [executor.run([tale[:-1]], [0], keep=len(tale) - 1).logits for tale in self.tokens]
         finally:
             executor.close()
         return torch.cat(passes).double()

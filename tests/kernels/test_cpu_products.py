@@ -127,6 +127,21 @@ def test_an_idle_pool_uses_no_processor() -> None:
 
 
 @needs_kernels
+def test_one_thread_is_lent_and_given_back() -> None:
+    """Inside, neither torch nor the kernels start a second thread; after an error too the old count is back."""
+    count = torch.get_num_threads()
+    with pytest.raises(RuntimeError), tune.one_thread():
+        assert torch.get_num_threads() == 1
+        weight, x = weight_of("int8", 512, 2048), torch.randn(4, 2048)
+        before, alone = time.process_time(), time.thread_time()
+        for _ in range(50):
+            linear(x, weight)
+        assert time.thread_time() - alone > 0.95 * (time.process_time() - before)
+        raise RuntimeError
+    assert torch.get_num_threads() == count
+
+
+@needs_kernels
 @pytest.mark.parametrize("build", ["PORTABLE", "NARROW"])
 def test_other_builds_compute_the_same(build: str, fresh: None, monkeypatch: pytest.MonkeyPatch, tmp_path) -> None:  # type: ignore[no-untyped-def]
     """The plain loops and the registers of 32 bytes that other processors get are within the same limits."""
