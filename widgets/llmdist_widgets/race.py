@@ -117,15 +117,16 @@ def race_picture(document: Mapping[str, Any], problem: str | None = None) -> Pic
 
     _axes(canvas, across, up, low, high)
     ends: list[tuple[str, float, float]] = []
-    order = sorted(curves, key=lambda m: (m == OWN, math.inf if curves[m][-1] is None else -(curves[m][-1] or 0)))
-    for index, method in enumerate(order):
+    order = sorted(curves, key=lambda method: method == OWN)  # the colony is drawn over the others
+    paints = {method: _paint(method, index) for index, method in enumerate(order)}
+    for method in order:
         points = [(across(t), up(gap)) for t, gap in zip(times, curves[method], strict=True) if gap is not None]
         if points:
             path = line_path([x for x, _ in points], [y for _, y in points])
-            canvas.add(f'<path d="{path}" fill="none" {_paint(method, index)}/>')
+            canvas.add(f'<path d="{path}" fill="none" {paints[method]}/>')
             ends.append((method, points[-1][1], curves[method][-1] or 0.0))
     for (method, at, gap), place in zip(ends, _spread([end[1] for end in ends]), strict=True):
-        canvas.line(RIGHT + 2, at, RIGHT + 12, place - 4, "grid")
+        canvas.add(f'<path d="M{RIGHT} {at:.1f}L{RIGHT + 12} {place - 4:.1f}" fill="none" {paints[method]}/>')
         canvas.text(RIGHT + 15, place, f"{method} {_percent(gap)}", "bestt b" if method == OWN else "soft")
     said = "; ".join(f"{method} {_percent(gap)}" for method, _, gap in sorted(ends, key=lambda end: end[2]))
     return Picture(canvas.render(), f"{title}, after {high:g} s: {said}.")
