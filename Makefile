@@ -15,7 +15,7 @@ help:
 	@echo "make check      ruff, mypy, import contracts"
 	@echo "make lab        open JupyterLab on the tutorials"
 	@echo "make tutorials  run every tutorial and store its outputs"
-	@echo "make bench      run a benchmark (BENCH=cpu|gpu|planner|stream)"
+	@echo "make bench      run a benchmark (BENCH=cpu|gpu|planner|stream|virtual)"
 	@echo "make clean      remove .venv and caches"
 
 setup: .venv/ready

@@ -108,7 +108,7 @@ def demand_pools(
         streamed = [
             layouts[name].nbytes
             for name, choice in placement.items()
-            if choice.exec_device == device and choice.mode == "streamed" and name != "embed"
+            if choice.exec_device == device and choice.copies and not choice.on_demand and name != "embed"
         ]
         free = min(slots, len(experts) + len(streamed)) - min(max(1, slots - 1), len(streamed))
         largest = max(experts)

@@ -48,7 +48,7 @@ def build_schedule(placement: Placement, slots: int) -> Schedule:
     """Return the schedule of one pass. The embedding never takes a slot: its rows are read directly."""
     users: dict[str, list[str]] = {}
     for name, choice in placement.items():
-        if choice.mode == "streamed" and name != "embed":
+        if choice.copies and not choice.on_demand and name != "embed":
             users.setdefault(choice.exec_device, []).append(name)
     slot_of: dict[str, int] = {}
     after: dict[str, str | None] = {}

@@ -4,14 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from llmdist.cost.reference import tpot_seconds
+from llmdist.bench.virtual import SCENARIOS, run
 from llmdist.executor.schedule import build_schedule
 from llmdist.executor.stream_program import StreamProgram, build_program
-from llmdist.executor.virtual import planned_seconds, races, run_virtual, seconds_per_token
-from llmdist.hardware.catalog import machine
-from llmdist.model.shapes import shape
-from llmdist.planner import solve
-from llmdist.planner.build import build_problem
+from llmdist.executor.virtual import races, run_virtual, seconds_per_token
 from llmdist.planner.placement import Assignment, Placement
 from llmdist.planner.stop import MaxIterations
 
@@ -22,6 +18,7 @@ PLACEMENTS = {
     "from disk": ("disk>cpu", "disk>cuda:0", "cpu>cuda:0", "disk>cuda:0", "disk>cuda:0", "cuda:0"),
     "two devices": ("cpu", "cuda:0", "cpu>cuda:0", "cpu", "disk>cpu", "cuda:0"),
     "split": ("cpu", "cuda:0", "cuda:0 split:3", "cpu>cuda:0", "cuda:0 split:5", "cuda:0"),
+    "split and streamed": ("cpu", "cuda:0", "cpu>cuda:0 split:3", "cpu>cuda:0", "cpu>cuda:0 split:5", "cuda:0"),
     "two GPUs": ("cpu", "cuda:0", "cpu>cuda:1", "cuda:1", "cpu>cuda:0", "cuda:1"),
 }
 
@@ -92,13 +89,12 @@ def test_copies_overlap_computes_and_cross_the_border_of_tokens() -> None:
     assert seconds_per_token(spans, skip=1) == pytest.approx(2.0)  # two copies of a second hide everything else
 
 
-@pytest.mark.parametrize("vram", ["8GiB", "24GiB"])
-def test_virtual_time_is_the_time_of_the_plan(vram: str) -> None:
-    """On an RTX 4090 as the catalog has it: no race, the plan's seconds per token, at most 5 % above the bound."""
-    problem = build_problem(shape("llama-3-8b"), machine("rtx4090"), vram=vram, precision="bf16")
-    plan = solve(problem, 0, MaxIterations(40), simulated=True)
-    whole = build_program(build_schedule(plan.placement, problem.slots), 8)
-    assert races(whole) == []
-    seconds = seconds_per_token(run_virtual(whole, planned_seconds(problem, plan.placement)))
-    assert seconds == pytest.approx(tpot_seconds(problem, plan.placement), rel=0.01)  # buses are not modelled
-    assert seconds <= 1.05 * plan.bound_seconds
+@pytest.mark.parametrize("name", SCENARIOS)
+def test_virtual_time_is_the_time_of_the_plan(name: str) -> None:
+    """No race, no idle wait, the plan's seconds and bytes per token, one join per split block, 5 % above the bound."""
+    found = run(SCENARIOS[name], MaxIterations(12))
+    assert (found.races, found.missed) == (0, 0) and found.waits > 100
+    assert found.seconds == pytest.approx(found.planned_seconds, rel=0.01)  # buses are not modelled
+    assert found.seconds <= 1.05 * found.bound_seconds
+    assert found.copied_bytes == pytest.approx(found.planned_bytes, rel=0.01) and found.copied_bytes > 1e9
+    assert found.joins == found.split and (found.split > 0) == name.endswith("hybrid")
