@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from ..planner import Assignment, Placement, PlanResult
 from ..planner.build import build_problem
-from ..planner.solve import evaluate
+from ..planner.pricing import evaluate
 from ..session import Session
 from .rows import Row
 

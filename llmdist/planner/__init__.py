@@ -5,9 +5,10 @@ from .params import ColonyParameters
 from .pareto import pareto_front
 from .placement import Assignment, Placement
 from .plan_for import pareto_for, plan_for
+from .pricing import evaluate, violations
 from .problem import PlanningProblem, Workload
 from .result import HistoryRow, PlanResult, Prediction
-from .solve import evaluate, search, solve, violations
+from .solve import search, solve
 from .stop import AnyOf, Asked, GapReached, MaxIterations, MaxSeconds, NoImprovement
 from .what_if import WhatIf
 

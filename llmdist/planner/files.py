@@ -15,10 +15,10 @@ from typing import Any
 from ..errors import PlanError
 from ..model.blocks import Block
 from .placement import Assignment, Placement
+from .pricing import evaluate, violations
 from .problem import PlanningProblem
 from .reading import build, read_json, refuse, violations_of
 from .result import HistoryRow, PlanResult
-from .solve import evaluate, violations
 
 __all__ = ["load_placement", "load_plan", "problem_from_json", "save_placement", "save_plan"]
 

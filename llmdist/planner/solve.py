@@ -1,123 +1,34 @@
-"""The planner's verbs: `search` yields what happens, `solve` returns the plan, `evaluate` prices a placement."""
+"""The planner's verbs: `search` yields what happens, `solve` returns the plan."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Generator
-from dataclasses import replace
+from collections.abc import Callable, Generator, Iterable
 from functools import partial
 
 import numpy as np
 from threadpoolctl import ThreadpoolController
 
-from ..cost.memory import peak_bytes, pinned_bytes, quality_penalty
-from ..cost.timing import compute_seconds, copied_bytes, copy_seconds, decode_step
-from ..cost.vectorised import Batch, peak_many
-from ..errors import InfeasibleError, PlanError
+from ..errors import InfeasibleError
 from ..events import Event, IterationFinished, Observer, PlanFinished, PlanStarted
-from ..units import format_bytes
 from .arrange import Spread, arrange, rounded, site_orders, sites_of
 from .baselines import dynamic_programming, greedy
 from .bound import Relaxation
-from .classes import assignment_violations
 from .colony import Colony
 from .macro import MacroAnts
 from .params import ColonyParameters
-from .placement import Placement
+from .pricing import evaluate, infeasible
 from .problem import PlanningProblem
-from .result import HistoryRow, PlanResult, Prediction
+from .result import HistoryRow, PlanResult
 from .stop import MaxSeconds, Progress, StopRule
 from .tables import Choices, CostTables, Floats, cost_tables
 
-__all__ = ["evaluate", "search", "solve", "violations"]
+__all__ = ["search", "solve"]
 
 OPTIMAL_GAP = 1e-4
 WHOLE_NODES = 300
 FIRST_PLANS, PLANS_AT_ONCE = 40, 4  # of the macro tree: the search begins with them, some per iteration
 MOST_BUSY = 8.0
-
-
-def _structure_violations(problem: PlanningProblem, placement: Placement) -> list[str]:
-    names = tuple(block.name for block in problem.blocks)
-    if placement.blocks != names:
-        return [
-            f"the placement is for another model: it has {len(placement.blocks)} blocks "
-            f"({placement.blocks[0]} .. {placement.blocks[-1]}), this one {len(names)} ({names[0]} .. {names[-1]})"
-        ]
-    pairs = zip(problem.blocks, placement.assignments, strict=True)
-    return [found for block, choice in pairs for found in assignment_violations(problem, block, choice)]
-
-
-def violations(problem: PlanningProblem, placement: Placement) -> list[str]:
-    """Return everything that keeps `placement` from running under `problem`, memory caps included."""
-    found = _structure_violations(problem, placement)
-    if found:
-        return found
-    found = [
-        f"{name} needs {format_bytes(used)} but its cap is {format_bytes(problem.cap(name))}, "
-        f"{format_bytes(used - problem.cap(name))} less"
-        for name, used in peak_bytes(problem, placement).items()
-        if used > problem.cap(name)
-    ]
-    limits = {device.name: device.pinned_bytes for device in problem.devices if device.pinned_bytes}
-    found += [
-        f"{name} must pin {format_bytes(used)} but can pin {format_bytes(limits[name])}"
-        for name, used in pinned_bytes(problem, placement).items()
-        if used > limits.get(name, used)
-    ]
-    penalty, budget = quality_penalty(problem, placement), problem.quality_budget
-    if budget is not None and penalty > budget + 1e-9 * max(1.0, budget):
-        found.append(f"the loss of quality is {penalty:.3g}, the budget {budget:.3g}")
-    return found
-
-
-def evaluate(problem: PlanningProblem, placement: Placement) -> Prediction:
-    """Return the predicted speed and memory of `placement`; PlanError names all that is impossible."""
-    found = _structure_violations(problem, placement)
-    if found:
-        raise PlanError("The placement cannot be evaluated: " + "; ".join(found) + ".")
-    locks = dict(placement.items())
-    fixed = replace(problem, locks=locks)
-    batch = Batch(cost_tables(fixed), np.zeros((1, len(problem.blocks)), np.int64))
-    tpot = float(batch.decode_seconds[0]) / problem.workload.accepted
-    between = float(batch.objective[0]) if problem.objective == "throughput" else tpot
-    step = decode_step(problem)
-    pairs = list(zip(problem.blocks, placement.assignments, strict=True))
-    return Prediction(
-        tokens_per_second=problem.workload.batch / between,
-        tpot_seconds=tpot,
-        ttft_seconds=float(batch.prefill_seconds[0]),
-        peak_bytes=peak_bytes(problem, placement),
-        bytes_per_token=sum(copied_bytes(problem, b, a, step) for b, a in pairs if b.kind != "embed"),
-        block_seconds=tuple(compute_seconds(problem, b, a, step) for b, a in pairs),
-        copy_seconds=tuple(0.0 if b.kind == "embed" else copy_seconds(problem, b, a, step) for b, a in pairs),
-        spread=problem.spread,
-    )
-
-
-def _infeasible(tables: CostTables, choice: Choices) -> InfeasibleError:
-    """Say by how many bytes the least demanding placement is over, and what would make it fit."""
-    problem = tables.problem
-    peaks = peak_many(tables, choice[None])[0]
-    over = [(d, float(peaks[m])) for m, d in enumerate(problem.devices) if peaks[m] > tables.caps[m]]
-    parts = [
-        f"{d.name} is capped at {format_bytes(problem.cap(d.name))}, at least {format_bytes(peak)} are needed "
-        f"({int(peak) - problem.cap(d.name)} bytes more)"
-        for d, peak in over
-    ]
-    batch = Batch(tables, choice[None])
-    penalty, budget = float(batch.totals.penalty[0]), problem.quality_budget
-    if budget is not None and penalty > budget:
-        parts.append(f"the quality budget is {budget:.3g}, at least {penalty:.3g} are lost")
-    for m, device in enumerate(problem.devices):
-        if (needed := batch.totals.pinned[0, m]) > tables.pinned_caps[m]:
-            limit = format_bytes(device.pinned_bytes)
-            parts.append(f"{device.name} can pin {limit}, {format_bytes(int(needed))} are needed")
-    disk = "" if any(d.kind == "disk" for d in problem.devices) else ", allow the disk"
-    return InfeasibleError(
-        f"No placement of the {len(problem.blocks)} blocks fits: {'; '.join(parts)}. "
-        f"Raise that cap, or shorten the context ({problem.workload.context} tokens){disk}."
-    )
 
 
 def search(
@@ -138,7 +49,7 @@ def search(
     InfeasibleError : no placement fits. PlanError : a lock cannot be kept.
     """
     stop = stop or MaxSeconds(2.0)
-    started, wall = clock(), time.monotonic()
+    timer = _Timer(stop.seconds, clock)
     one_thread = partial(ThreadpoolController().limit, limits=1, user_api="blas")  # products this small are quicker so
     tables = cost_tables(problem)
     yield PlanStarted(
@@ -147,67 +58,119 @@ def search(
         tuple(device.name for device in problem.devices),
         problem.objective,
     )
-    relaxation = Relaxation(tables)
-    linear = relaxation.linear()
-    params = params or ColonyParameters()
-    seeds = np.array([greedy(tables), dynamic_programming(tables)])
-    if linear.infeasible:
-        raise _infeasible(tables, _least(relaxation, seeds[0]))
-    bound = max(linear.bound if np.isfinite(linear.bound) else 0.0, _resident_floor(tables))
-    visibility = _visibility(tables, linear.reduced, params.theta * bound / tables.shape[0])
-    macro = MacroAnts(tables, relaxation, linear, params, visibility)
-    colony = Colony(tables, macro, visibility, params, np.random.default_rng(seed))
-    colony.consider(seeds)
-    if start is not None:
-        colony.resume(start)
-    for counts in macro.learn(linear.counts):
-        colony.try_plan(counts)
-    history: list[HistoryRow] = []
-
-    def patience(share: float) -> float | None:
-        """Return the solver's time limit: it counts wall-clock seconds, more of which pass on a busy machine."""
-        if stop.seconds is None:
-            return None
-        busy = (time.monotonic() - wall) / max(clock() - started, 1e-3)
-        return share * stop.seconds * min(max(busy, 1.0), MOST_BUSY)
-
-    def finished() -> IterationFinished:
-        event = _iteration(colony, len(history), clock() - started, bound)
-        history.append(HistoryRow(event.iteration, event.elapsed_seconds, event.best, event.mean, event.entropy))
-        return event
-
-    yield finished()
-    opening = (0.1 if _first_plans(colony, patience) else 0.25) if params.macro_every and params.tree else 0.0
-    explored = 0
-    bound = max(bound, macro.bound(colony.bound_value))
+    run = _Search(tables, seed, params or ColonyParameters(), timer, start)
+    yield run.event()
+    run.open()
     reason = None
     while reason is None:
         with one_thread():
-            if explored < FIRST_PLANS and (stop.seconds is None or clock() - started < opening * stop.seconds):
-                for _ in range(PLANS_AT_ONCE if opening else 0):
-                    for counts in macro.explore(colony.bound_value, patience(0.05)):
-                        colony.try_plan(counts)
-                explored += PLANS_AT_ONCE
-                if macro.tree.bound == float("inf") and not colony.feasible:
-                    raise _infeasible(tables, _least(relaxation, seeds[0]))
-            colony.iterate(patience(0.05))
-        bound = max(bound, macro.bound(colony.bound_value))
-        event = finished()
+            run.iterate()
+        event = run.event()
         yield event
-        progress = Progress(len(history) - 1, event.elapsed_seconds, event.best, bound, colony.idle)
-        optimal = colony.feasible and event.best <= bound * (1 + OPTIMAL_GAP)
-        reason = "optimal" if optimal else stop.reason(progress)
-    if not colony.feasible:
-        raise _infeasible(tables, _least(relaxation, colony.best))
-    colony.settle()
-    elapsed = clock() - started
-    yield PlanFinished(len(history), elapsed, colony.best_value, bound, reason)
-    placement = tables.placement(colony.best)
-    return PlanResult(
-        problem, placement, evaluate(problem, placement), colony.best_value, min(bound, colony.best_value),
-        "colony", seed, len(history), colony.evaluations, elapsed, tuple(history),
-        tuple(map(tuple, colony.trail.shares.tolist())), simulated,
-    )  # fmt: skip
+        reason = run.reason(stop, event)
+    yield run.settle(reason)
+    return run.result(seed, simulated)
+
+
+class _Timer:
+    """Seconds since the search began, by the clock that counts, and the solver's patience in seconds on the wall."""
+
+    def __init__(self, limit: float | None, clock: Callable[[], float]) -> None:
+        self.limit, self._clock, self._started, self._wall = limit, clock, clock(), time.monotonic()
+
+    @property
+    def elapsed(self) -> float:
+        return self._clock() - self._started
+
+    def patience(self, share: float) -> float | None:
+        """Return the solver's time limit: it counts wall-clock seconds, more of which pass on a busy machine."""
+        if self.limit is None:
+            return None
+        busy = (time.monotonic() - self._wall) / max(self.elapsed, 1e-3)
+        return share * self.limit * min(max(busy, 1.0), MOST_BUSY)
+
+
+class _Search:
+    """The parts of one search: relaxation, macro ants and colony, the bound that is proven, the history."""
+
+    def __init__(
+        self, tables: CostTables, seed: int, params: ColonyParameters, timer: _Timer, start: PlanResult | None
+    ) -> None:
+        self.tables, self.params, self.timer = tables, params, timer
+        self.relaxation = Relaxation(tables)
+        linear = self.relaxation.linear()
+        self.seeds = np.array([greedy(tables), dynamic_programming(tables)])
+        if linear.infeasible:
+            raise self._infeasible()
+        self.bound = max(linear.bound if np.isfinite(linear.bound) else 0.0, _resident_floor(tables))
+        visibility = _visibility(tables, linear.reduced, params.theta * self.bound / tables.shape[0])
+        self.macro = MacroAnts(tables, self.relaxation, linear, params, visibility)
+        self.colony = Colony(tables, self.macro, visibility, params, np.random.default_rng(seed))
+        self.colony.consider(self.seeds)
+        if start is not None:
+            self.colony.resume(start)
+        self._try(self.macro.learn(linear.counts))
+        self.history: list[HistoryRow] = []
+        self._opening, self._explored, self._elapsed = 0.0, 0, 0.0
+
+    def _infeasible(self, otherwise: Choices | None = None) -> InfeasibleError:
+        return infeasible(self.tables, _least(self.relaxation, self.seeds[0] if otherwise is None else otherwise))
+
+    def _try(self, plans: Iterable[Choices]) -> None:
+        for counts in plans:
+            self.colony.try_plan(counts)
+
+    def event(self) -> IterationFinished:
+        """Return what the iteration came to, and remember it."""
+        event = _iteration(self.colony, len(self.history), self.timer.elapsed, self.bound)
+        self.history.append(HistoryRow(event.iteration, event.elapsed_seconds, event.best, event.mean, event.entropy))
+        return event
+
+    def open(self) -> None:
+        """Try first whole plans, and settle what share of the time the macro tree has for itself at the beginning."""
+        if self.params.macro_every and self.params.tree:
+            self._opening = 0.1 if _first_plans(self.colony, self.timer.patience) else 0.25
+        self._prove()
+
+    def _prove(self) -> None:
+        self.bound = max(self.bound, self.macro.bound(self.colony.bound_value))
+
+    def iterate(self) -> None:
+        """Explore the macro tree while the search is young, then walk all ants once."""
+        limit = self.timer.limit
+        if self._explored < FIRST_PLANS and (limit is None or self.timer.elapsed < self._opening * limit):
+            for _ in range(PLANS_AT_ONCE if self._opening else 0):
+                self._try(self.macro.explore(self.colony.bound_value, self.timer.patience(0.05)))
+            self._explored += PLANS_AT_ONCE
+            if self.macro.tree.bound == float("inf") and not self.colony.feasible:
+                raise self._infeasible()
+        self.colony.iterate(self.timer.patience(0.05))
+        self._prove()
+
+    def reason(self, stop: StopRule, event: IterationFinished) -> str | None:
+        """Return why the search ends here, None while it goes on."""
+        if self.colony.feasible and event.best <= self.bound * (1 + OPTIMAL_GAP):
+            return "optimal"
+        last = len(self.history) - 1
+        return stop.reason(Progress(last, event.elapsed_seconds, event.best, self.bound, self.colony.idle))
+
+    def settle(self, reason: str) -> PlanFinished:
+        """End the search: copies that win nothing go."""
+        if not self.colony.feasible:
+            raise self._infeasible(self.colony.best)
+        self.colony.settle()
+        self._elapsed = self.timer.elapsed
+        return PlanFinished(len(self.history), self._elapsed, self.colony.best_value, self.bound, reason)
+
+    def result(self, seed: int, simulated: bool) -> PlanResult:
+        """Return the plan."""
+        colony, problem = self.colony, self.tables.problem
+        placement = self.tables.placement(colony.best)
+        return PlanResult(
+            problem, placement, evaluate(problem, placement), colony.best_value, min(self.bound, colony.best_value),
+            "colony", seed, len(self.history), colony.evaluations, self._elapsed, tuple(self.history),
+            tuple(map(tuple, colony.trail.shares.tolist())), simulated,
+        )  # fmt: skip
 
 
 def _first_plans(colony: Colony, patience: Callable[[float], float | None]) -> bool:

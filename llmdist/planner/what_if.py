@@ -15,9 +15,9 @@ from ..cost.timing import compute_seconds, copied_bytes, decode_step
 from ..cost.vectorised import peak_many, times_many
 from ..units import format_bytes, format_seconds
 from .placement import Assignment, Placement
+from .pricing import evaluate, violations
 from .problem import PlanningProblem
 from .result import PlanResult, Prediction
-from .solve import evaluate, violations
 from .tables import Choices, CostTables, Floats, cost_tables
 
 __all__ = ["Pricing", "WhatIf", "pricing_of", "what_if"]
