@@ -118,7 +118,7 @@ class Executor:
             for name, choice in placement.items()
         }
         self._packed.prepare({n: p for n, (home, p, _) in homes.items() if home == "disk"}, self._layouts)
-        self._pool = SlotPool(self.schedule, self._layouts, self._weights, self.reader)
+        self._pool = SlotPool(self.schedule, self._layouts, self._weights, self.reader, self.runtime)
         self._demand = demand_pools(placement, self._layouts, self.slots, self._weights, self.reader)
         for name, (home, _, _) in homes.items():
             if home != "disk" and name not in self._weights and not self._is_tied_embedding(name):

@@ -1,4 +1,6 @@
-"""What the executor asks of the devices: whether they are there, pinned memory, kernels. All that is CUDA is behind it.
+"""What the executor asks of the devices: are they there, pinned memory, kernels, a lane of copies with its events.
+
+All that is CUDA is behind it.
 
 The tests put a runtime in this place that computes on the CPU. `CudaRuntime` has not yet run on a device.
 """
@@ -9,7 +11,7 @@ import warnings
 import weakref
 from collections.abc import Sequence
 from functools import cache
-from typing import Protocol
+from typing import Protocol, cast
 
 import torch
 from torch import Tensor
@@ -18,7 +20,31 @@ from ..kernels.cuda_module import CudaModule, KernelModule, require_cuda
 from ..kernels.instances import Instance
 from ..model.reader import aligned_buffer
 
-__all__ = ["CudaRuntime", "Runtime"]
+__all__ = ["CudaRuntime", "Event", "Lane", "Runtime"]
+
+
+class Event(Protocol):
+    """A point in what a device was asked to do."""
+
+    def synchronize(self) -> None:
+        """Let the host wait until the device has come to it."""
+
+
+class Lane(Protocol):
+    """The copies to one device, in order, beside its computing; nothing here waits on the host but `synchronize`."""
+
+    def copy(self, target: Tensor, source: Tensor) -> None:
+        """Queue a copy between buffers of the same size (uint8); both must stay until an event after it has passed."""
+
+    def record(self) -> Event:
+        """Return the point after the copies queued so far."""
+        ...
+
+    def wait(self, event: Event) -> None:
+        """Let the copies queued from now on wait for `event`."""
+
+    def synchronize(self) -> None:
+        """Let the host wait until every copy has ended."""
 
 
 class Runtime(Protocol):
@@ -43,6 +69,17 @@ class Runtime(Protocol):
         """Return host memory (uint8) of exactly `nbytes` that copies to a device do not wait for."""
         ...
 
+    def lane(self, device: str) -> Lane:
+        """Return a new lane of copies to `device`."""
+        ...
+
+    def mark(self, device: str) -> Event:
+        """Return the point after what `device` was asked to compute so far."""
+        ...
+
+    def hold(self, device: str, event: Event) -> None:
+        """Let what `device` is asked to compute from now on wait for `event`."""
+
 
 class CudaRuntime:
     """torch.cuda; ``cpu`` passes through, so that one executor serves every placement."""
@@ -62,6 +99,40 @@ class CudaRuntime:
 
     def pinned(self, nbytes: int) -> Tensor:
         return _registered(aligned_buffer(nbytes)) if nbytes else aligned_buffer(0)
+
+    def lane(self, device: str) -> Lane:
+        return _CudaLane(device)
+
+    def mark(self, device: str) -> Event:
+        event = torch.cuda.Event()
+        event.record(torch.cuda.current_stream(device))
+        return cast(Event, event)
+
+    def hold(self, device: str, event: Event) -> None:
+        torch.cuda.current_stream(device).wait_event(cast(torch.cuda.Event, event))
+
+
+class _CudaLane:
+    """A stream of its own. Buffers outlive their copies, so the allocator need not be told of the stream."""
+
+    def __init__(self, device: str) -> None:
+        self._stream = torch.cuda.Stream(device)
+        self._stream.wait_stream(torch.cuda.current_stream(device))  # slots may have been zeroed or used there
+
+    def copy(self, target: Tensor, source: Tensor) -> None:
+        with torch.cuda.stream(self._stream):
+            target.copy_(source, non_blocking=True)
+
+    def record(self) -> Event:
+        event = torch.cuda.Event()
+        event.record(self._stream)
+        return cast(Event, event)
+
+    def wait(self, event: Event) -> None:
+        self._stream.wait_event(cast(torch.cuda.Event, event))
+
+    def synchronize(self) -> None:
+        self._stream.synchronize()
 
 
 def _registered(buffer: Tensor) -> Tensor:
