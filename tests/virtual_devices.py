@@ -61,8 +61,7 @@ class VirtualLane:
             self._queued.append((target, source))
 
     def record(self) -> VirtualEvent:
-        event = VirtualEvent(self._log.event(f"{self.device} copy"), self, len(self._queued))
-        return event
+        return VirtualEvent(self._log.event(f"{self.device} copy"), self, len(self._queued))
 
     def wait(self, event: VirtualEvent) -> None:
         self._log.add("wait", f"{self.device} copy", event.name)

@@ -131,6 +131,8 @@ class DeviceBlocks:
 
     def _step(self, device: str, rows: int, rope: Rope, start: int | tuple[int, ...]) -> FusedStep:
         if (device, rows) not in self._steps:
+            for old in [key for key in self._steps if key[0] == device][: 1 - _KEPT_STEPS]:
+                del self._steps[old]
             shape, place = self._shape(device, rows), self._runtime.place(device)
             step = FusedStep(self._config, self._modules[device], shape, rows, self.dtype, place)
             self._steps[device, rows] = step, []
@@ -154,5 +156,6 @@ class DeviceBlocks:
         self.notes.clear()
 
 
+_KEPT_STEPS = 2  # per device: what a changing number of sequences leaves behind is bounded
 _KIND = {torch.bfloat16: "Bf16", torch.float16: "Fp16"}
 _FORM = {"dense": "Dense", "int8": "Int8", "int4g32": "Int4<32>"}

@@ -175,7 +175,7 @@ class SequentialCopies:
 
 
 class PrefetchingCopies:
-    """Asks for copies ahead, cyclically, as far as free slots allow; a thread per exec device, none waits for another."""
+    """Asks for copies ahead, cyclically, as far as free slots allow; each exec device has a thread for its own."""
 
     def __init__(self, schedule: Schedule, pool: SlotPool) -> None:
         self.pool = pool
