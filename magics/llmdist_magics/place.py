@@ -30,6 +30,7 @@ def place(state: SessionState, line: str) -> PlacementEditor | None:
         opened = state.editor is None
         if opened:
             state.editor = PlacementEditor(session)
+            state.editor.colony = state.colony
         editor: PlacementEditor = state.editor
         if options.words and options.words[0] != "show":
             said = _do(editor, options.words, options.seconds)

@@ -46,8 +46,7 @@ def plan(state: SessionState, line: str) -> PlanResult | ParetoFront | Backgroun
     draft = state.draft(options.speculate)
     with user_errors():
         arguments = _arguments(options)
-        if state.lesson is None:
-            arguments["params"] = state.config.colony()
+        arguments["params"] = state.colony()
         if not what:
             arguments |= {"speculate": draft, "draft_tokens": options.draft_tokens}
         if equal:

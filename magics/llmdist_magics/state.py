@@ -12,6 +12,7 @@ from IPython.core.error import UsageError
 from IPython.core.interactiveshell import InteractiveShell
 
 from llmdist.errors import LlmdistError
+from llmdist.planner import ColonyParameters
 from llmdist.session import Session
 
 from .config import LLMDist
@@ -38,6 +39,10 @@ class SessionState:
         if self.lesson is not None and options.seed is None:
             options.seed = self.lesson
         return options
+
+    def colony(self) -> ColonyParameters | None:
+        """Return how every search goes under %config LLMDist; None in a lesson, where all searches are alike."""
+        return self.config.colony() if self.lesson is None else None
 
     def require(self) -> Any:
         """Return the session; UsageError when no model is loaded."""

@@ -7,6 +7,9 @@ from IPython.core.error import UsageError
 from IPython.core.interactiveshell import InteractiveShell
 from IPython.utils.capture import capture_output
 
+from llmdist.planner import ColonyParameters
+from llmdist_widgets import editor
+
 
 @pytest.fixture(scope="module")
 def shell():
@@ -142,3 +145,17 @@ def test_blocks_devices_and_verbs_complete(shell):
     assert "lock" in shell.complete("lo", "%llm_place lo")[1]
     assert "disk>cpu" in shell.complete("di", "%llm_place layers.3 di")[1]
     assert "layers.0-7.mlp" in shell.complete("layers.0-", "%llm_place lock layers.0-")[1]
+
+
+def test_replan_searches_as_config_says(shell, monkeypatch):
+    """%config LLMDist sets the colony of a re-plan, as it sets that of %llm_plan."""
+    seen = []
+    real = editor.solve
+    monkeypatch.setattr(editor, "solve", lambda *given, **more: seen.append(more["params"]) or real(*given, **more))
+    shell.run_line_magic("config", "LLMDist.ants = 3")
+    try:
+        said(shell, "replan --seconds 0.1")
+    finally:
+        shell.run_line_magic("config", f"LLMDist.ants = {ColonyParameters().ants}")
+    said(shell, "replan --seconds 0.1")
+    assert [params.ants for params in seen] == [3, ColonyParameters().ants]

@@ -19,7 +19,9 @@ from typing import TYPE_CHECKING
 
 from llmdist.errors import PlanError
 from llmdist.events import Observer
-from llmdist.planner import AnyOf, Assignment, MaxSeconds, Placement, PlanResult, Prediction, evaluate, solve
+from llmdist.planner import (
+    AnyOf, Assignment, ColonyParameters, MaxSeconds, Placement, PlanResult, Prediction, evaluate, solve,
+)  # fmt: skip
 from llmdist.planner.stop import Progress
 from llmdist.planner.tables import cost_tables
 from llmdist.units import format_bytes, format_seconds
@@ -59,6 +61,7 @@ class PlacementEditor:
         self.view: EditorView | None = None
         self.compared: Comparison | None = None
         self.on_change: Callable[[], None] = lambda: None
+        self.colony: Callable[[], ColonyParameters | None] = lambda: None  # how a re-plan searches; None: as usual
         self.lock_of_draft = RLock()  # held while the draft is read or changed as a whole
         self._stop_search = Flag()
         self._search_locks: Mapping[str, Assignment] = {}
@@ -231,7 +234,7 @@ class PlacementEditor:
             before = self.prediction
         rule = AnyOf((MaxSeconds(seconds), _Asked(self._stop_search)))
         around = replace(self.problem, locks=locks)
-        found = solve(around, seed=self.plan.seed, stop=rule, on_event=on_event, start=self.plan)
+        found = solve(around, seed=self.plan.seed, stop=rule, on_event=on_event, start=self.plan, params=self.colony())
         with self.lock_of_draft:
             self.trail = self.widened(found.trail, locks)
             self.draft.replace(self.draft.choice_of(found.placement))
