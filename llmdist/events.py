@@ -23,9 +23,11 @@ __all__ = [
     "PlacementChanged",
     "PlanFinished",
     "PlanStarted",
+    "Progressed",
     "Recorder",
     "StageRestarted",
     "TokenProduced",
+    "WorkFinished",
 ]
 
 
@@ -161,6 +163,36 @@ class GenerationFinished:
     peak_bytes: Mapping[str, int]
 
 
+@dataclass(frozen=True, slots=True)
+class Progressed:
+    """Work that takes a while went on: ``download``, ``measure`` or ``load``; `what` is the part at hand.
+
+    `share` of it is done, 0 to 1. Bytes are 0 where the work is not counted in them.
+    """
+
+    work: str
+    what: str
+    share: float
+    done_bytes: int
+    total_bytes: int
+    elapsed_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class WorkFinished:
+    """Such work ended. `made` counts the blocks that were quantised, per precision.
+
+    `kept` tells whether the next load finds what was made or measured.
+    """
+
+    work: str
+    what: str
+    nbytes: int
+    seconds: float
+    made: Mapping[str, int] = field(default_factory=dict)
+    kept: bool = True
+
+
 Event = (
     PlanStarted
     | IterationFinished
@@ -170,6 +202,8 @@ Event = (
     | TokenProduced
     | StageRestarted
     | GenerationFinished
+    | Progressed
+    | WorkFinished
 )
 Observer = Callable[[Event], None]
 
@@ -198,6 +232,8 @@ class LatestRecorder:
         self._tokens: deque[int] = deque()
 
     def __call__(self, event: Event) -> None:
+        if isinstance(event, Progressed):  # of no interest once it is over
+            return
         if isinstance(event, PlanStarted):
             self._search = []
         if isinstance(event, GenerationStarted):

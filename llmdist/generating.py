@@ -320,7 +320,7 @@ class Generating(ABC):
         change, self._pending = self._pending, None
         if change is not None and self._chain is not None:
             self._move(self._chain, *change)
-        return True
+        return not self._cancelled.is_set()
 
     def _move(self, chain: Chain, plan: PlanResult, before: PlanResult) -> None:
         """Put `plan` in force; where no engine can hold it, say so and stay with the plan before."""

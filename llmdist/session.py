@@ -7,7 +7,7 @@ lives in a stage behind `Chain`, so the session outlives it.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -37,6 +37,7 @@ from .planner import (
 from .planner.build import build_problem
 from .planner.speculation import speculating
 from .planner.stop import StopRule
+from .progress import LoadMeter, Meter
 from .stage import Chain
 from .stage.messages import Load
 from .units import format_bytes, format_seconds
@@ -48,7 +49,7 @@ def load(
     model: str | Path,
     revision: str | None = None,
     isolate: bool = True,
-    progress: Callable[[str, float], None] | None = None,
+    progress: Observer | None = None,
     calibrate: bool = True,
 ) -> Session:
     """Open a model and return its session; no weights are read before a plan asks for them.
@@ -58,23 +59,38 @@ def load(
     model : ``"demo"``, a Hugging Face name such as ``"Qwen/Qwen3-8B"``, or a folder.
     revision : branch, tag or commit of a Hugging Face name.
     isolate : run the engine in a child process (True) or in this one (False, for debugging).
-    progress : called with (what, fraction) while the machine is measured for the first time.
+    progress : told (`Progressed`, `WorkFinished`) of a download, of measuring the machine for the first time, and of
+        every load of weights after that; `llmdist.progress` has the words.
     calibrate : let measured generations correct the prices of later plans on this machine.
 
     Raises
     ------
     ModelError : the model cannot be found, is damaged, or is of a family that is not supported.
     """
-    folder = resolve(str(model), revision)
+    folder = resolve(str(model), revision, progress)
     checkpoint = Checkpoint.open(folder)
     tokenizer = Tokenizer.open(folder)
     from . import __version__
 
-    hardware = hardware_profile(folder, progress=progress)
+    hardware = _measured(folder, progress)
     log = CalibrationLog.of(hardware, __version__) if isolate else None  # an engine in this process has other prices
     session = Session(str(model), checkpoint, tokenizer, hardware, isolate, log)
-    session.calibrate = calibrate
+    session.calibrate, session.on_progress = calibrate, progress
     return session
+
+
+def _measured(folder: Path, progress: Observer | None) -> HardwareProfile:
+    """Return the machine's profile and tell of the measurement, if one was needed."""
+    meter, told = Meter("measure", progress), []
+
+    def say(what: str, share: float) -> None:
+        told.append(what)
+        meter.share(what, share)
+
+    hardware = hardware_profile(folder, progress=say)
+    if told:
+        meter.finish("this machine", kept=not hardware.note)
+    return hardware
 
 
 class Session(Choosing):
@@ -91,6 +107,7 @@ class Session(Choosing):
         self.recorder = LatestRecorder()
         self.streaming = True
         self.calibrate = True
+        self.on_progress: Observer | None = None
         self._log, self._fitted = log, (tuple[Observation, ...](), Calibration(model_key(self.profile)))
         if log is not None and log.note:
             self.messages.append(log.note)
@@ -253,9 +270,18 @@ class Session(Choosing):
                 plan.problem.workload.batch,
                 plan.problem.slots, self.streaming, plan.problem.workload.kv_precision,
             )  # fmt: skip
-            self._chain = Chain(message, self._isolate, self._on_restart, self.messages.append)
+            heard = LoadMeter(self._tell, self._stopped)
+            self._chain = Chain(message, self._isolate, self._on_restart, self.messages.append, heard)
         self._chain.restarts = 0
         return self._chain
+
+    def _tell(self, event: Event) -> None:
+        for observe in (self._observer, self.on_progress):
+            if observe is not None:
+                observe(event)
+
+    def _stopped(self) -> bool:
+        return self.generating and self._cancelled.is_set()
 
     def _on_restart(self, reason: str, memory: bool) -> Placement | None:
         """Say what happened in one sentence and give the placement to go on with."""

@@ -9,7 +9,7 @@ import re
 
 from .errors import UnitError
 
-__all__ = ["format_bytes", "format_rate", "format_seconds", "parse_size"]
+__all__ = ["format_amount", "format_bytes", "format_rate", "format_seconds", "parse_size"]
 
 _FACTORS = {
     "": 1, "b": 1,
@@ -55,8 +55,13 @@ def format_bytes(size: float) -> str:
 
 def format_rate(bytes_per_second: float) -> str:
     """Return a bandwidth with a decimal unit, such as ``23.9 GB/s``."""
-    scaled, unit = bytes_per_second, "B/s"
-    for larger in ("kB/s", "MB/s", "GB/s", "TB/s"):
+    return f"{format_amount(bytes_per_second)}/s"
+
+
+def format_amount(nbytes: float) -> str:
+    """Return how much was read or sent, with the unit of its rate, such as ``1.2 GB``."""
+    scaled, unit = nbytes, "B"
+    for larger in ("kB", "MB", "GB", "TB"):
         if abs(scaled) < 999.5:
             break
         scaled, unit = scaled / 1000, larger

@@ -21,6 +21,7 @@ from ..model.compute import Activation, close_experts, compute_expert, compute_l
 from ..model.layers import Rope, head, scale_embedding
 from ..model.reader import Reader, aligned_buffer
 from ..planner.placement import Assignment, Placement
+from .arrivals import Arrivals, Report
 from .demand import demand_pools
 from .device_blocks import DeviceBlocks
 from .fused import FusedBlocks
@@ -60,6 +61,7 @@ class Executor:
     streaming : prefetch in a reader thread (True) or copy when needed (False).
     kv : ``int8`` keeps keys and values in 8 bits; any other name keeps them in the type of the activations.
     runtime : what reaches the devices; torch's by default.
+    report : told of every block that a load or a move brings in.
 
     Raises
     ------
@@ -76,7 +78,9 @@ class Executor:
         streaming: bool = True,
         kv: str = "",
         runtime: Runtime | None = None,
+        report: Report | None = None,
     ) -> None:
+        self._report = report
         self.runtime = runtime or CudaRuntime()
         devices = {a.exec_device for a in placement.assignments}
         for device in devices:
@@ -117,12 +121,18 @@ class Executor:
             name: self._packed.located(name, choice.precision, self._layout(name, choice))
             for name, choice in placement.items()
         }
-        self._packed.prepare({n: p for n, (home, p, _) in homes.items() if home == "disk"}, self._layouts)
+        streamed = {n: p for n, (home, p, _) in homes.items() if home == "disk"}
+        missing = self._packed.missing(streamed, self._layouts)
+        coming = {
+            name: home for name, (home, _, _) in homes.items()
+            if home != "disk" and name not in self._weights and not self._is_tied_embedding(name)
+        }  # fmt: skip
+        arrivals = Arrivals(self._report, sum(self._layouts[name].nbytes for name in (*missing, *coming)))
+        self._packed.prepare(missing, self._layouts, arrivals)
         self._pool = SlotPool(self.schedule, self._layouts, self._weights, self.reader, self.runtime)
         self._demand = demand_pools(placement, self._layouts, self.slots, self._weights, self.reader)
-        for name, (home, _, _) in homes.items():
-            if home != "disk" and name not in self._weights and not self._is_tied_embedding(name):
-                self._weights[name] = self._read(name, home)
+        for name, home in coming.items():
+            self._weights[name] = self._read(name, home, arrivals)
         self._views = {name: self._layouts[name].views(buffer) for name, buffer in self._weights.items()}
 
     def _layout(self, name: str, choice: Assignment) -> BlockLayout:
@@ -147,12 +157,14 @@ class Executor:
     def _is_tied_embedding(self, name: str) -> bool:
         return name == "embed" and self.config.tie_embeddings
 
-    def _read(self, name: str, home: str) -> Tensor:
+    def _read(self, name: str, home: str, arrivals: Arrivals) -> Tensor:
         nbytes, (_, precision, on_gpu) = self._layouts[name].nbytes, self._homes[name]
         pinned = home == "cpu" and on_gpu and name != "embed"
         buffer = self.runtime.pinned(nbytes) if pinned else aligned_buffer(nbytes)
-        self._packed.fill(name, precision, self._layouts[name], buffer, self.reader)
-        return buffer if home == "cpu" else buffer.to(self.runtime.place(home))
+        made = self._packed.fill(name, precision, self._layouts[name], buffer, self.reader)
+        buffer = buffer if home == "cpu" else buffer.to(self.runtime.place(home))
+        arrivals.arrived(nbytes, precision if made else "", not self._packed.note)
+        return buffer
 
     def apply(self, placement: Placement) -> None:
         """Move to another placement; the KV cache and every block that stays are kept.

@@ -10,6 +10,7 @@ from torch import Tensor
 from ..model.layout import QUANTISED
 from ..model.quantize import PackedStore
 from ..model.reader import Reader
+from .arrivals import Arrivals
 from .weights import BlockLayout, fill
 
 __all__ = ["PackedBlocks"]
@@ -34,24 +35,29 @@ class PackedBlocks:
     def _is_ready(self, name: str, precision: str, layout: BlockLayout) -> bool:
         return layout.packed is None or self._store.has(name, layout.kept_as(precision), layout.slots)
 
-    def fill(self, name: str, precision: str, layout: BlockLayout, buffer: Tensor, reader: Reader) -> None:
-        """Fill `buffer` with the block: from its packed file, or from the checkpoint while the file is made."""
+    def fill(self, name: str, precision: str, layout: BlockLayout, buffer: Tensor, reader: Reader) -> bool:
+        """Fill `buffer` with the block: from its packed file, or from the checkpoint while the file is made (True)."""
         if self._is_ready(name, precision, layout):
             fill(layout, buffer, reader)
-            return
+            return False
         layout.make(buffer)
         self._store.keep(name, layout.kept_as(precision), buffer)
+        return True
 
-    def prepare(self, streamed: Mapping[str, str], layouts: Mapping[str, BlockLayout]) -> None:
-        """Make the files of the quantised blocks among `streamed` (name -> precision).
+    def missing(self, streamed: Mapping[str, str], layouts: Mapping[str, BlockLayout]) -> dict[str, str]:
+        """Return those of `streamed` (name -> precision) whose packed files are still to be made."""
+        return {name: kind for name, kind in streamed.items() if not self._is_ready(name, kind, layouts[name])}
+
+    def prepare(self, missing: Mapping[str, str], layouts: Mapping[str, BlockLayout], arrivals: Arrivals) -> None:
+        """Make the packed files of `missing` (name -> precision).
 
         Raises
         ------
         ModelError : the disk refuses; a streamed block has no other home.
         """
-        for name, precision in streamed.items():
+        for name, precision in missing.items():
             layout = layouts[name]
-            if not self._is_ready(name, precision, layout):
-                buffer = torch.empty(layout.nbytes, dtype=torch.uint8)
-                layout.make(buffer)
-                self._store.require(name, layout.kept_as(precision), buffer)
+            buffer = torch.empty(layout.nbytes, dtype=torch.uint8)
+            layout.make(buffer)
+            self._store.require(name, layout.kept_as(precision), buffer)
+            arrivals.arrived(layout.nbytes, precision)

@@ -11,7 +11,7 @@ from dataclasses import replace
 
 from ..errors import LlmdistError, StageError
 from ..planner.placement import Placement
-from .local import ChildStage, InlineStage, Stage, StageDied
+from .local import ChildStage, Heard, InlineStage, Stage, StageDied
 from .messages import Applied, Apply, Failed, Forward, Load, Loaded, Message, Reply, Stepped
 
 __all__ = ["Chain", "Rows"]
@@ -34,12 +34,14 @@ class Chain:
     isolate : child process (True) or inline worker (False).
     on_restart : called with (reason, memory was the cause); returns the placement to go on with.
     on_note : called with each new sentence that a stage has for the user.
+    heard : told of a load or a move while it goes on; what it raises ends the stage.
     """
 
     def __init__(
         self, load: Load, isolate: bool, on_restart: Callable[[str, bool], Placement | None] | None = None,
-        on_note: Callable[[str], None] | None = None,
+        on_note: Callable[[str], None] | None = None, heard: Heard | None = None,
     ) -> None:  # fmt: skip
+        self._heard = heard
         self._load, self._isolate, self._on_restart, self._on_note = load, isolate, on_restart, on_note
         self._noted: set[str] = set()
         self._stage: Stage | None = None
@@ -49,7 +51,7 @@ class Chain:
         self._start()
 
     def _start(self) -> None:
-        self._stage = ChildStage() if self._isolate else InlineStage()
+        self._stage = ChildStage(self._heard) if self._isolate else InlineStage(self._heard)
         try:
             self._note(self._checked(self._stage.request(self._load)))
         except BaseException:

@@ -22,7 +22,7 @@ def serve(port: int, key: bytes) -> None:
     with Client(("127.0.0.1", port), authkey=key) as connection:
         from .worker import Worker
 
-        worker = Worker()
+        worker = Worker(connection.send)
         try:
             connection.send("ready")
             while True:

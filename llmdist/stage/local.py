@@ -9,14 +9,18 @@ import secrets
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from multiprocessing.connection import Connection, Listener
 from typing import Protocol
 
 from ..paths import child_environment
-from .messages import Message, Reply
+from .messages import Message, Reply, Working
 from .worker import Worker
 
-__all__ = ["ChildStage", "InlineStage", "Stage", "StageDied"]
+__all__ = ["ChildStage", "Heard", "InlineStage", "Stage", "StageDied"]
+
+#: Told of a load while it goes on; what it raises ends the load.
+Heard = Callable[[Working], None]
 
 
 class StageDied(Exception):
@@ -40,8 +44,8 @@ class Stage(Protocol):
 class InlineStage:
     """The worker in this process, for debugging."""
 
-    def __init__(self) -> None:
-        self._worker = Worker()
+    def __init__(self, heard: Heard | None = None) -> None:
+        self._worker = Worker(heard)
 
     def request(self, message: Message) -> Reply:
         """Return the worker's reply."""
@@ -55,7 +59,8 @@ class InlineStage:
 class ChildStage:
     """The worker in a child process; `pid` is its process id."""
 
-    def __init__(self) -> None:
+    def __init__(self, heard: Heard | None = None) -> None:
+        self._heard = heard
         key = secrets.token_bytes(32)
         with Listener(("127.0.0.1", 0), authkey=key) as listener:
             self._process = self._launch(listener.address[1], key)
@@ -95,15 +100,21 @@ class ChildStage:
 
     def _receive(self) -> Reply:
         try:
-            while not self._connection.poll(0.1):
-                pass
-            reply: Reply = self._connection.recv()
+            while isinstance(reply := self._next(), Working):
+                if self._heard is not None:
+                    self._heard(reply)
             return reply
         except (EOFError, OSError):
             raise self._died() from None
-        except KeyboardInterrupt:
+        except BaseException:
             self.close()  # the reply would answer the wrong request later
             raise
+
+    def _next(self) -> Reply | Working:
+        while not self._connection.poll(0.1):
+            pass
+        said: Reply | Working = self._connection.recv()
+        return said
 
     def _died(self) -> StageDied:
         try:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from ..events import BlockComputed, CopyFinished
 from ..planner.placement import Placement
 
-__all__ = ["Applied", "Apply", "Failed", "Forward", "Load", "Loaded", "Message", "Reply", "Stepped"]
+__all__ = ["Applied", "Apply", "Failed", "Forward", "Load", "Loaded", "Message", "Reply", "Stepped", "Working"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +83,19 @@ class Failed:
 
     kind: str
     reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Working:
+    """A load or a move goes on; said before its reply, at its start and after every block.
+
+    `made` is the precision to which the last block was quantised, if it was; `kept` whether such blocks are kept.
+    """
+
+    done_bytes: int
+    total_bytes: int
+    made: str = ""
+    kept: bool = True
 
 
 Message = Load | Apply | Forward

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sys
 import traceback
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from ..errors import LlmdistError
 from ..executor import Executor, executor_for
 from ..model.checkpoint import Checkpoint
 from ..model.probe_blocks import tiny_blocks
-from .messages import Applied, Apply, Failed, Forward, Load, Loaded, Message, Reply, Stepped
+from .messages import Applied, Apply, Failed, Forward, Load, Loaded, Message, Reply, Stepped, Working
 
 __all__ = ["Worker"]
 
@@ -46,9 +47,10 @@ def _forget_peak() -> None:
 
 
 class Worker:
-    """Answers one message after the other; `handle` never raises."""
+    """Answers one message after the other; `handle` never raises. `heard` is told of a load while it goes on."""
 
-    def __init__(self) -> None:
+    def __init__(self, heard: Callable[[Working], None] | None = None) -> None:
+        self._heard = heard
         self._executor: Executor | None = None
         for dtype in (torch.bfloat16, torch.float32):  # the libraries' own pools belong to the base
             for tokens in (32, 1):
@@ -82,8 +84,13 @@ class Worker:
         checkpoint = Checkpoint.open(Path(message.folder))
         self._executor = executor_for(checkpoint)(
             checkpoint, message.placement, message.context, message.batch, message.slots, message.streaming, message.kv,
-        )
+            report=self._tell,
+        )  # fmt: skip
         return Loaded(self.memory(), self._executor.note)
+
+    def _tell(self, done: int, total: int, made: str, kept: bool) -> None:
+        if self._heard is not None:
+            self._heard(Working(done, total, made, kept))
 
     def _apply(self, message: Apply) -> Applied:
         assert self._executor is not None, "Apply before Load"

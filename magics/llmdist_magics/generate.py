@@ -14,7 +14,7 @@ from typing import Any
 
 from IPython.core.error import UsageError
 
-from llmdist.events import Event
+from llmdist.events import Event, Progressed, WorkFinished
 from llmdist.generation import GenerationStep
 from llmdist.session import Session
 from llmdist_widgets.live import in_notebook
@@ -22,6 +22,7 @@ from llmdist_widgets.live_generation import LiveGeneration
 
 from .arguments import parse_with_prompt
 from .background import Background
+from .progress import Progress
 from .prompts import expanded
 from .state import SessionState, user_errors
 
@@ -68,9 +69,11 @@ def generate(state: SessionState, line: str, cell: str | None = None) -> str | B
             job = Background("generation", session, _work(session, steps, views, answered), session.cancel)
             state.keep(options.out, job)
             return job
+        progress = Progress(options.quiet, bool(views))
         try:
-            _run(session, steps, arrived, views[0] if views else None)
+            _run(session, steps, arrived, views[0] if views else None, progress)
         finally:
+            progress.close()
             for view in views:
                 view.done(session.text)
     answered(session.text)
@@ -115,8 +118,9 @@ def _work(
 
 
 def _run(
-    session: Session, steps: Iterator[GenerationStep], arrived: queue.Queue[Any], view: LiveGeneration | None
-) -> None:
+    session: Session, steps: Iterator[GenerationStep], arrived: queue.Queue[Any], view: LiveGeneration | None,
+    progress: Progress,
+) -> None:  # fmt: skip
     """Drain the worker's queue until it ends; print tokens where there is no view."""
 
     def work() -> None:
@@ -137,7 +141,10 @@ def _run(
             if isinstance(item, BaseException):
                 raise item
             tokens += isinstance(item, str)
-            _show(item, view)
+            if isinstance(item, Progressed | WorkFinished):
+                progress(item)
+            else:
+                _show(item, view)
         except queue.Empty:
             continue
         except KeyboardInterrupt:

@@ -19,7 +19,7 @@ def load(state: SessionState, line: str) -> Session | None:
     options = parse("llm_load", line)
     state.check_name(options.out)
     pictures = in_notebook() and state.config.views and not options.quiet
-    progress = Progress("measuring", pictures)
+    progress = Progress(options.quiet, pictures)
     with user_errors():
         try:
             session = llmdist.load(
@@ -28,6 +28,7 @@ def load(state: SessionState, line: str) -> Session | None:
             )  # fmt: skip
         finally:
             progress.close()
+        session.on_progress = None  # the cell that loads weights shows it
         state.replace(session)
         state.lesson = options.lesson
     show_session(session, pictures, options.quiet)

@@ -11,6 +11,7 @@ from llmdist_widgets.editor import PlacementEditor
 from llmdist_widgets.editor_words import block_words, target_words
 
 from .arguments import parse
+from .progress import Progress
 from .state import SessionState, user_errors
 
 __all__ = ["place", "place_words"]
@@ -33,7 +34,7 @@ def place(state: SessionState, line: str) -> PlacementEditor | None:
             state.editor.colony = state.colony
         editor: PlacementEditor = state.editor
         if options.words and options.words[0] != "show":
-            said = _do(editor, options.words, options.seconds)
+            said = _told(session, options.quiet, lambda: _do(editor, options.words, options.seconds))
             if not options.quiet:
                 print(said)
         elif not options.quiet:
@@ -44,6 +45,16 @@ def place(state: SessionState, line: str) -> PlacementEditor | None:
         state.editor = None
     state.keep(options.out, editor)
     return editor if options.output else None
+
+
+def _told(session: Any, quiet: bool, work: Callable[[], str]) -> str:
+    """Do the work; where it moves weights, show how far that is."""
+    session.on_progress = progress = Progress(quiet)
+    try:
+        return work()
+    finally:
+        session.on_progress = None
+        progress.close()
 
 
 def _take_up_new_plan(editor: PlacementEditor) -> None:

@@ -1,6 +1,6 @@
-"""Progress of loading and measuring: a bar in a notebook, one line in a terminal, one line per step in a log.
+"""Progress of downloads, loads and measuring: a bar in a notebook, one line in a terminal, some lines in a log.
 
-Downloads bring huggingface_hub's own bars, with bytes, rate and time left.
+What took a moment or made something leaves its sentence; with `-q` nothing is shown at all.
 """
 
 from __future__ import annotations
@@ -10,53 +10,65 @@ import time
 from html import escape
 from typing import Any
 
-from llmdist.units import format_seconds
+from llmdist.events import Event, Progressed, WorkFinished
+from llmdist.progress import finished_words, progress_words
 from llmdist_widgets.live import StaticView, in_notebook
 
 __all__ = ["Progress"]
 
+SHOW_AFTER = 0.3  # seconds; shorter work shows no bar
+SAY_AFTER = 0.5  # shorter work leaves no sentence, unless it quantised blocks
+LOG_EVERY = 10.0  # seconds between two lines of a log
+
 
 class Progress:
-    """Called with (what, fraction); `close` removes what was shown."""
+    """An observer of work that takes a while; `close` removes the bar of work that ended early."""
 
-    def __init__(self, verb: str, pictures: bool = True) -> None:
-        self._verb, self._pictures = verb, pictures and in_notebook()
-        self._began = time.monotonic()
+    def __init__(self, quiet: bool = False, pictures: bool = True) -> None:
+        self._quiet, self._pictures = quiet, pictures and in_notebook()
         self._place: Any = None
-        self._shown = -1.0
-        self._open = False  # a line of a terminal waits for its end
+        self._shown = 0.0
+        self._open = False  # a bar, or a line of a terminal, waits for its end
 
-    def __call__(self, what: str, fraction: float) -> None:
-        now = time.monotonic()
-        if fraction < 1 and now - self._shown < 0.1:
+    def __call__(self, event: Event) -> None:
+        """Show how far the work is, or say that it is done."""
+        if self._quiet:
             return
-        self._shown = now
-        words = self._words(what, min(1.0, max(0.0, fraction)), now - self._began)
+        if isinstance(event, Progressed) and event.elapsed_seconds >= SHOW_AFTER:
+            self._show(event)
+        elif isinstance(event, Progressed) and event.work == "download" and self._pictures:
+            self._open_bar()  # from the thread of the cell, as the bytes are counted by others
+        elif isinstance(event, WorkFinished):
+            self.close()
+            if event.seconds >= SAY_AFTER or event.made:
+                print(finished_words(event))
+
+    def _show(self, event: Progressed) -> None:
+        every = 0.1 if self._pictures or sys.stderr.isatty() else LOG_EVERY
+        now = time.monotonic()
+        if now - self._shown < every:
+            return
+        self._shown, words = now, progress_words(event)
         if self._pictures:
-            self._display(words, fraction)
+            self._open_bar()
+            bar = f'<progress max="1" value="{event.share:.3f}" aria-label="{escape(words, quote=True)}"></progress>'
+            self._place.update(StaticView(f"<div>{bar} {escape(words)}</div>", words))
         elif sys.stderr.isatty():
             print(f"\r\x1b[K{words}", end="", file=sys.stderr, flush=True)
-            self._open = True
-        elif fraction >= 1:
-            print(words, file=sys.stderr)
+        else:
+            print(words, file=sys.stderr, flush=True)
+        self._open = True
 
-    def _words(self, what: str, fraction: float, elapsed: float) -> str:
-        left = f", about {format_seconds(elapsed * (1 - fraction) / fraction)} left" if 0.05 < fraction < 1 else ""
-        return f"{self._verb} {what}: {fraction:.0%} after {format_seconds(elapsed)}{left}"
-
-    def _display(self, words: str, fraction: float) -> None:
+    def _open_bar(self) -> None:
         from IPython.display import display
 
-        bar = f'<progress max="1" value="{fraction:.3f}" aria-label="{escape(words, quote=True)}"></progress>'
-        view = StaticView(f"<div>{bar} {escape(words)}</div>", words)
         if self._place is None:
-            self._place = display(view, display_id=True)
-        else:
-            self._place.update(view)
+            self._place = display(StaticView("", ""), display_id=True)
 
     def close(self) -> None:
         """Remove the bar, or the terminal's line; a log keeps its lines."""
         if self._place is not None:
             self._place.update(StaticView("", ""))
-        if self._open:
+        elif self._open and sys.stderr.isatty():
             print("\r\x1b[K", end="", file=sys.stderr, flush=True)
+        self._open = False

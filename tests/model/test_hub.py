@@ -16,13 +16,20 @@ from tiny import write_tiny
 PROMPT = [5, 9, 2, 40]
 LOAD = """
 import sys, llmdist
+from llmdist.events import WorkFinished
+from llmdist.progress import finished_words, progress_words
+heard = []
 try:
-    session = llmdist.load(sys.argv[1], revision=sys.argv[2] or None, isolate=False)
+    session = llmdist.load(sys.argv[1], revision=sys.argv[2] or None, isolate=False, progress=heard.append)
 except llmdist.LlmdistError as error:
     sys.exit(f"refused: {error}")
 session.plan(context=64, precision="fp32", seconds=0.2)
 print([step.token_id for step in session.generate([5, 9, 2, 40], max_new_tokens=8)])
 session.unload()
+for event in heard:
+    if event.work == "download":
+        said = finished_words(event) if isinstance(event, WorkFinished) else progress_words(event)
+        print(said, file=sys.stderr)
 """
 
 
@@ -70,11 +77,16 @@ def test_a_hub_name_downloads_what_it_needs_and_then_works_offline(
     first = load(tmp_path, hub.url, "acme/tiny")
     assert first.returncode == 0, first.stderr
     assert first.stdout.strip() == expected
+    *on_the_way, done = [line for line in first.stderr.splitlines() if "oad" in line[:9]]
+    assert all(line.startswith("downloading acme/tiny: ") and "%" in line for line in on_the_way) and on_the_way
+    size = (checkpoint / "model.safetensors").stat().st_size
+    assert done.startswith("Downloaded ") and " of acme/tiny in " in done and "B/s" in done
+    assert float(done.split()[1]) * {"kB": 1e3, "MB": 1e6}[done.split()[2]] > 0.99 * size
     fetched = {path.rsplit("/", 1)[-1] for method, path in hub.requests if method == "GET"}
     assert "model.safetensors" in fetched and not {"pytorch_model.bin", "README.md"} & fetched
     again = load(tmp_path, "http://127.0.0.1:9", "acme/tiny")
     assert again.returncode == 0, again.stderr
-    assert again.stdout.strip() == expected
+    assert again.stdout.strip() == expected and "Downloaded" not in again.stderr
 
 
 def test_a_gated_model_opens_with_a_token_only(hub: StandInHub, tmp_path: Path) -> None:

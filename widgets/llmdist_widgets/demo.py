@@ -12,7 +12,8 @@ from collections.abc import Sequence
 
 import llmdist
 from llmdist import LlmdistError, PlanResult, Session
-from llmdist.events import Recorder
+from llmdist.events import Event, Progressed, Recorder, WorkFinished
+from llmdist.progress import finished_words, progress_words
 from llmdist.units import format_bytes, format_seconds
 
 from .report import write_report
@@ -41,14 +42,12 @@ def plan_streaming_half(
     return plan
 
 
-def show_progress(what: str, fraction: float) -> None:
-    """Write the progress of measuring the machine on one line of a terminal."""
-    if sys.stderr.isatty():
-        print(
-            f"\rmeasuring {what} {fraction:4.0%}   ",
-            end="" if fraction < 1 else "\n",
-            file=sys.stderr,
-        )
+def show_progress(event: Event) -> None:
+    """Write on one line of a terminal how far measuring the machine is."""
+    if isinstance(event, Progressed) and event.work == "measure" and sys.stderr.isatty():
+        print(f"\r\x1b[K{progress_words(event)}", end="", file=sys.stderr, flush=True)
+    elif isinstance(event, WorkFinished) and event.work == "measure":
+        print(f"\r\x1b[K{finished_words(event)}" if sys.stderr.isatty() else finished_words(event), file=sys.stderr)
 
 
 def run(session: Session, prompt: str, tokens: int, report: str) -> None:

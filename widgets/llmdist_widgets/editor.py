@@ -20,7 +20,15 @@ from typing import TYPE_CHECKING
 from llmdist.errors import PlanError
 from llmdist.events import Observer
 from llmdist.planner import (
-    AnyOf, Assignment, ColonyParameters, MaxSeconds, Placement, PlanResult, Prediction, evaluate, solve,
+    AnyOf,
+    Assignment,
+    ColonyParameters,
+    MaxSeconds,
+    Placement,
+    PlanResult,
+    Prediction,
+    evaluate,
+    solve,
 )  # fmt: skip
 from llmdist.planner.stop import Progress
 from llmdist.planner.tables import cost_tables

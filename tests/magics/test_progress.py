@@ -1,0 +1,86 @@
+"""Progress as the magics show it: lines of a log, a bar in a kernel, the sentence that stays, silence with -q."""
+
+from __future__ import annotations
+
+import pytest
+from IPython.core.interactiveshell import InteractiveShell
+from IPython.utils.capture import capture_output
+
+from llmdist.events import Progressed, WorkFinished
+from llmdist_magics import progress as shown_by
+from llmdist_magics.progress import Progress
+
+HALF = Progressed("load", "weights", 0.5, 6 * 10**8, 12 * 10**8, 1.5)
+DONE = WorkFinished("load", "weights", 12 * 10**8, 3.1)
+
+
+class Place:
+    """Stands in for a display handle and keeps what was shown."""
+
+    def __init__(self) -> None:
+        self.shown: list[str] = []
+
+    def update(self, view) -> None:
+        self.shown.append(view.text)
+
+
+def test_a_log_has_a_line_and_the_sentence(capsys):
+    """Without a terminal the lines go to the error stream, few of them; the sentence stays in the output."""
+    progress = Progress()
+    for event in (HALF, HALF, DONE):
+        progress(event)
+    said = capsys.readouterr()
+    assert said.err == "loading weights: 600 MB of 1.2 GB (50%), 400 MB/s, about 2 s left\n"
+    assert said.out == "Loaded 1.2 GB of weights in 3.10 s, 387 MB/s.\n"
+
+
+def test_a_bar_is_taken_away_at_the_end_and_after_an_error(monkeypatch, capsys):
+    """The bar has a name for screen readers; when the work ends, well or not, nothing of it is left."""
+    monkeypatch.setattr(shown_by, "in_notebook", lambda: True)
+    for ends in (lambda progress: progress(DONE), lambda progress: progress.close()):
+        progress = Progress()
+        progress._place = place = Place()
+        progress(HALF)
+        ends(progress)
+        assert place.shown == ["loading weights: 600 MB of 1.2 GB (50%), 400 MB/s, about 2 s left", ""]
+
+
+def test_quiet_and_quick_work_say_nothing(capsys):
+    """-q is silent; work of a moment shows no bar and leaves no sentence."""
+    for event in (HALF, DONE):
+        Progress(quiet=True)(event)
+    Progress()(Progressed("load", "weights", 0.5, 10, 20, 0.01))
+    Progress()(WorkFinished("load", "weights", 20, 0.02))
+    assert capsys.readouterr() == ("", "")
+
+
+def test_the_first_generation_says_what_it_loaded_and_made(monkeypatch, tmp_path):
+    """Quantised blocks are told once, before the text; the next generation loads nothing; -q says nothing."""
+    monkeypatch.setattr("llmdist.model.quantize.cache_folder", lambda: tmp_path)
+    InteractiveShell.clear_instance()
+    shell = InteractiveShell.instance()
+    shell.run_line_magic("load_ext", "llmdist_magics")
+    try:
+        shell.run_line_magic("llm_load", "demo --inline -q")
+        said = []
+        for quiet in ("", "", "-q "):
+            if quiet or not said:
+                precision = "int8" if quiet else "int4"
+                shell.run_line_magic("llm_plan", f"--precision {precision} --seconds 0.2 --context 99 -q")
+            with capture_output() as shown:
+                shell.run_line_magic("llm_generate", f"{quiet}--max-new-tokens 3 One day Anna")
+            said.append(shown.stdout)
+    finally:
+        shell.run_line_magic("unload_ext", "llmdist_magics")
+        InteractiveShell.clear_instance()
+    first, second, quiet = said
+    assert first.startswith("Loaded ") and "; made int4 for 17 blocks, kept for the next load.\n" in first
+    assert first.endswith(second) and "Loaded" not in second + quiet and shown.stderr == ""
+
+
+@pytest.mark.parametrize("work", ["download", "measure"])
+def test_other_work_is_shown_alike(work, capsys):
+    """Downloads and measuring have their own words."""
+    Progress()(WorkFinished(work, "this machine" if work == "measure" else "acme/tiny", 10**9, 10.0))
+    words = {"download": "Downloaded 1 GB of acme/tiny in 10.00 s, 100 MB/s.", "measure": "Measured this machine"}
+    assert capsys.readouterr().out.startswith(words[work])
