@@ -106,11 +106,13 @@ def _generate() -> MagicParser:
     parser.add_argument("--seed", type=int, metavar="N", help="seed of the sampling; without it every run differs")
     parser.add_argument("--stop", action="append", default=[], metavar="TEXT", help="end there; may be repeated")
     _speculation(parser, "guess tokens and check them in one pass: ngram, or a variable with a smaller model's Session")
+    parser.add_argument("--batch", action="store_true",
+                        help="in a cell: every line is a prompt, all go through the model together")  # fmt: skip
     parser.add_argument("--chat", action="store_true", help="go on with the conversation, by the chat template")
     parser.add_argument("--reset", action="store_true", help="forget the conversation first")
     parser.add_argument("--expand", action="store_true", help="put variables in: $name, ${name}; $$ is a dollar")
     _background(parser)
-    _common(parser, "the text")
+    _common(parser, "the text, a list of texts with --batch")
     return parser
 
 

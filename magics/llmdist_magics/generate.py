@@ -7,14 +7,11 @@ the worker does all of it and the cell returns a handle.
 from __future__ import annotations
 
 import argparse
-import queue
-import threading
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
 
 from IPython.core.error import UsageError
 
-from llmdist.events import Event, Progressed, WorkFinished
+from llmdist.events import Event
 from llmdist.generation import GenerationStep
 from llmdist.session import Session
 from llmdist_widgets.live import in_notebook
@@ -22,8 +19,10 @@ from llmdist_widgets.live_generation import LiveGeneration
 
 from .arguments import parse_with_prompt
 from .background import Background
+from .batch import generate_batch
 from .progress import Progress
 from .prompts import expanded
+from .running import Arrived, drain
 from .state import SessionState, user_errors
 
 __all__ = ["generate"]
@@ -32,23 +31,27 @@ _OPTIONS = ("max_new_tokens", "temperature", "top_k", "top_p", "seed")
 Prompt = str | Sequence[int]
 
 
-def generate(state: SessionState, line: str, cell: str | None = None) -> str | Background | None:
-    """Generate from the prompt after the options, or from the cell; return the text with -o."""
+def generate(state: SessionState, line: str, cell: str | None = None) -> str | list[str] | Background | None:
+    """Generate from the prompt after the options, or from the cell; return the text with -o, or the texts."""
     options, prompt = parse_with_prompt("llm_generate", line)
     if options.reset:
         print(f"Forgot {state.conversation.reset()} turns of the conversation.")
         if not prompt and cell is None:
             return None
     session = state.require()
+    if options.batch and cell is None:
+        raise UsageError("%llm_generate --batch: write it as %%llm_generate --batch with one prompt per line below.")
     prompt = _prompt(state, options, prompt, cell)
     state.check_name(options.out)
     state.config.filled(state.frozen(options), "max_new_tokens", "temperature")
     arguments = {name: getattr(options, name) for name in _OPTIONS}
     arguments["stop"] = tuple(options.stop)
+    if options.batch:
+        return generate_batch(state, options, prompt, arguments)
     arguments |= {"speculate": state.draft(options.speculate), "draft_tokens": options.draft_tokens}
     views: list[LiveGeneration] = []
     noted = len(session.messages)
-    arrived: queue.Queue[Any] = queue.Queue()
+    arrived = Arrived()
 
     def heard(event: Event) -> None:
         if not options.background:
@@ -118,47 +121,19 @@ def _work(
 
 
 def _run(
-    session: Session, steps: Iterator[GenerationStep], arrived: queue.Queue[Any], view: LiveGeneration | None,
-    progress: Progress,
-) -> None:  # fmt: skip
-    """Drain the worker's queue until it ends; print tokens where there is no view."""
+    session: Session, steps: Iterator[GenerationStep], arrived: Arrived, view: LiveGeneration | None, progress: Progress
+) -> None:
+    """Show tokens until the end: in the view, or printed where there is none."""
 
-    def work() -> None:
-        try:
-            for step in steps:
-                arrived.put(step.text)
-            arrived.put(None)
-        except BaseException as error:
-            arrived.put(error)
+    def show(item: GenerationStep | Event) -> None:
+        if isinstance(item, GenerationStep):
+            if view is None:
+                print(item.text, end="", flush=True)
+        elif view is not None:
+            view(item)
 
-    threading.Thread(target=work, name="llm_generate", daemon=True).start()
-    tokens, stopped = 0, False
-    while True:
-        try:
-            item = arrived.get(timeout=0.1)
-            if item is None:
-                break
-            if isinstance(item, BaseException):
-                raise item
-            tokens += isinstance(item, str)
-            if isinstance(item, Progressed | WorkFinished):
-                progress(item)
-            else:
-                _show(item, view)
-        except queue.Empty:
-            continue
-        except KeyboardInterrupt:
-            stopped = True
-            session.cancel()
+    stopped = drain(session, steps, arrived, show, progress)
     if view is None:
         print()
     if stopped:
-        print(f"Stopped after {tokens} tokens; the text is kept in llm.text.")
-
-
-def _show(item: str | Event, view: LiveGeneration | None) -> None:
-    if isinstance(item, str):
-        if view is None:
-            print(item, end="", flush=True)
-    elif view is not None:
-        view(item)
+        print(f"Stopped after {session.stats.tokens} tokens; the text is kept in llm.text.")

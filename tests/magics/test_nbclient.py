@@ -21,6 +21,8 @@ WORK = [
     "%llm_report page.html",
     "job = %llm_generate --background --max-new-tokens 4 The ants\nprint(job.wait(60))",
     "print(repr(tale), llm.text)",
+    "%llm_plan --seconds 0.2 --context 64 --batch 2 -q",
+    "%%llm_generate --batch --max-new-tokens 4 -o --out many\nOne day Anna\nThe ants",
     "%llm_unload",
 ]
 

@@ -123,6 +123,20 @@ def test_variables_go_into_a_prompt_only_where_asked(shell):
     assert seen == ["It cost $hero {hero} $$5"]
 
 
+def test_every_line_of_a_batch_is_a_prompt(shell):
+    """Each prompt gets the text that it gets alone, numbered, with the speed of all together; --out keeps a list."""
+    prompts = [PROMPT, "The ants", "Dora found a"]
+    alone = [generate(shell, f"-o --max-new-tokens 6 {prompt}") for prompt in prompts]
+    shell.run_line_magic("llm_plan", "--seconds 0.2 --context 128 --batch 3 -q")
+    with capture_output() as shown:
+        texts = shell.run_cell_magic("llm_generate", "--batch -o --out many --max-new-tokens 6", "\n\n".join(prompts))
+    shell.run_line_magic("llm_plan", "--seconds 0.2 --context 512 -q")
+    assert texts == alone == shell.user_ns["many"]
+    lines = shown.stdout.splitlines()
+    assert all(f"[{i}] {prompt}" in shown.stdout for i, prompt in enumerate(prompts, 1))
+    assert lines[-1].startswith("3 prompts, 18 tokens: ") and "tokens/s in all, first after" in lines[-1]
+
+
 def test_config_sets_what_is_not_written(shell):
     """%config LLMDist changes defaults, a written option goes before, and a wrong type is refused."""
     shell.run_line_magic("config", "LLMDist.max_new_tokens = 3")

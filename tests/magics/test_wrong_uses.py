@@ -42,6 +42,7 @@ WITH_THE_DEMO = [
     ("llm_generate", "--max-new-tokens 9000 Hello", "9000 new ones make"),
     ("llm_generate", "--temperature -1 Hello", "-1"),
     ("llm_generate", "--expand Hello $nobody", "--expand found $nobody, but no variable nobody; write $$ for a $."),
+    ("llm_generate", "--batch Hello", "write it as %%llm_generate --batch with one prompt per line below."),
     ("llm_generate", "--chat Hello", "The model's tokenizer has no chat template: generate without chat."),
     ("llm_place", "layers.3-7.mlp", "%llm_place layers.3-7.mlp: where should it go?"),
     ("llm_report", "/no/such/folder/page.html", "cannot be written (No such file or directory); name another file."),
@@ -87,6 +88,23 @@ def test_wrong_uses_change_nothing(demo, name, line, sentence):
     before = demo.user_ns["llm"], demo.user_ns["llm"].plan_result
     check(demo, name, line, sentence)
     assert (demo.user_ns["llm"], demo.user_ns["llm"].plan_result) == before
+
+
+@pytest.mark.parametrize(
+    "line, cell, sentence",
+    [
+        ("--batch", "One\nTwo\n", "but the plan's KV cache holds 1; run %llm_plan --batch 2 first."),
+        ("--batch", "\n \n", "%llm_generate: the prompt is empty; write it after the options."),
+        ("--batch --chat", "One", "--batch does not go with --chat; leave one of them out."),
+        ("--batch --background", "One", "--batch does not go with --background; leave one of them out."),
+        ("--batch --max-new-tokens 0", "One", "0 new tokens were asked: ask for a whole number from 1."),
+    ],
+)
+def test_wrong_batches_give_their_sentence(demo, line, cell, sentence):
+    """A batch that cannot run says why in one line and generates nothing."""
+    with pytest.raises(UsageError) as caught:
+        demo.run_cell_magic("llm_generate", line, cell)
+    assert sentence in str(caught.value) and "\n" not in str(caught.value)
 
 
 def test_options_in_the_first_line_of_a_cell_only(demo):
