@@ -130,12 +130,13 @@ def _computer(host: _Host, gpus: tuple[_Gpu, ...] = (), prefix: str = "") -> tup
         links.append(Link(name, cpu, gpu.pcie, COPY_LATENCY))
         links.append(Link(disk, name, min(host.disk, gpu.pcie), DISK_LATENCY + COPY_LATENCY))
     free = host.memory - SYSTEM_BYTES
+    computer, _, drive = host.label.rpartition(", ")
     devices.append(
         Device(
-            cpu, "cpu", host.memory, free, host.bandwidth, host.flops, CPU_OVERHEAD, host.label, bus_bandwidth=host.bus
+            cpu, "cpu", host.memory, free, host.bandwidth, host.flops, CPU_OVERHEAD, computer, bus_bandwidth=host.bus
         )
     )
-    devices.append(Device(disk, "disk", 1000 * 10**9, 500 * 10**9, host.disk, label="disk of " + host.label))
+    devices.append(Device(disk, "disk", 1000 * 10**9, 500 * 10**9, host.disk, label=drive))
     return devices, links
 
 

@@ -1,13 +1,14 @@
 """The machine as a picture: memories and what is in them, processors, links with their measured rates.
 
-Columns from left to right: disks, host memory, GPUs. Rates are those of the profile, so what was not measured is
-not drawn.
+Columns from left to right: disks, host memory, GPUs. Links between neighbours are lines, the others a line of text in
+the card that they reach. Rates are those of the profile, so what was not measured is not shown.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from html import escape
+from math import atan2, degrees
 from typing import TYPE_CHECKING
 
 from llmdist.hardware import HardwareProfile, describe
@@ -23,13 +24,12 @@ if TYPE_CHECKING:
 
 __all__ = ["machine_svg", "status_html"]
 
-CARD_WIDTH, CARD_HEIGHT = 236, 158
-TOP, TOP_UNDER_BOWS = 44, 116
-LABEL_LETTERS = 26  # of name and label together, in the width of a card in a wide font
+CARD_WIDTH, CARD_HEIGHT, TOP = 236, 190, 44
+LABEL_LETTERS = 27  # in the width of a card in a wide font
 _COLUMNS = {"disk": 0, "cpu": 1}
 
 
-def _places(devices: tuple[Device, ...], top: float = TOP) -> dict[str, tuple[float, float]]:
+def _places(devices: tuple[Device, ...]) -> dict[str, tuple[float, float]]:
     """Return the upper left corner of every device's card; columns without a device close up."""
     columns: dict[int, list[str]] = {}
     for device in devices:
@@ -37,7 +37,7 @@ def _places(devices: tuple[Device, ...], top: float = TOP) -> dict[str, tuple[fl
     high = max(len(names) for names in columns.values())
     step = (WIDTH - 32 - CARD_WIDTH) / max(1, len(columns) - 1)
     return {
-        name: (16 + step * k, top + (CARD_HEIGHT + 24) * (i + (high - len(columns[column])) / 2))
+        name: (16 + step * k, TOP + (CARD_HEIGHT + 24) * (i + (high - len(columns[column])) / 2))
         for k, column in enumerate(sorted(columns))
         for i, name in enumerate(columns[column])
     }
@@ -46,15 +46,19 @@ def _places(devices: tuple[Device, ...], top: float = TOP) -> dict[str, tuple[fl
 def machine_svg(hardware: HardwareProfile, held: Mapping[str, int], caps: Mapping[str, int]) -> str:
     """Return the picture; `held` are the bytes that llmdist uses per device, `caps` its limits."""
     places = _places(hardware.devices)
-    if any(_bows(link, places) for link in hardware.links):
-        places = _places(hardware.devices, TOP_UNDER_BOWS)
     bottom = max(y for _, y in places.values()) + CARD_HEIGHT
     canvas = Canvas(bottom + 42, f"The machine {hardware.machine}")
     canvas.text(16, 24, f"{hardware.machine}, {hardware.source} {hardware.date}", "ink b")
-    for link in hardware.links:
-        _link(canvas, link, places, any(k.source == link.target and k.target == link.source for k in hardware.links))
+    drawn = [link for link in hardware.links if _beside(link, places)]
+    rates = {(link.source, link.target): link.bandwidth for link in drawn}
+    for (source, target), rate in rates.items():
+        back = rates.get((target, source))
+        if back is None or places[source][0] < places[target][0]:  # a path both ways is drawn once
+            _link(canvas, places[source], places[target], rate, back)
     for device in hardware.devices:
-        _card(canvas, device, *places[device.name], held.get(device.name, 0), caps.get(device.name, 0))
+        others = [link for link in hardware.links if link.target == device.name and link not in drawn]
+        lines = [*_prices(device), *((words, "soft") for words in _from_others(others))]
+        _card(canvas, device, lines, places[device.name], held.get(device.name, 0), caps.get(device.name, 0))
     y = bottom + 26
     canvas.rect(16, y - 11, 12, 12, RESIDENT)
     canvas.text(34, y, "held by llmdist", "soft")
@@ -65,32 +69,44 @@ def machine_svg(hardware: HardwareProfile, held: Mapping[str, int], caps: Mappin
     return canvas.render()
 
 
-def _card(canvas: Canvas, device: Device, x: float, y: float, held: int, cap: int) -> None:
+def _card(
+    canvas: Canvas, device: Device, lines: list[tuple[str, str]], place: tuple[float, float], held: int, cap: int
+) -> None:
+    x, y = place
     canvas.add(f'<rect x="{x:.0f}" y="{y:.0f}" width="{CARD_WIDTH}" height="{CARD_HEIGHT}" rx="8" class="bg axis"/>')
     canvas.text(x + 12, y + 24, device.name, "ink b")
-    canvas.text(x + CARD_WIDTH - 12, y + 24, _label(device), "soft", "end")
+    for line, words in enumerate(label_lines(device)):
+        canvas.text(x + 12, y + 43 + 16 * line, words, "soft")
+    top = y + 70
     long, total = CARD_WIDTH - 24, max(1, device.memory_bytes)
     others = max(0, total - device.free_bytes - (held if device.executes else 0))
-    canvas.rect(x + 12, y + 38, long, 16, kind="track")
-    canvas.rect(x + 12, y + 38, long * min(1.0, others / total), 16, "#8a929b")
+    canvas.rect(x + 12, top, long, 16, kind="track")
+    canvas.rect(x + 12, top, long * min(1.0, others / total), 16, "#8a929b")
     left = x + 12 + long * min(1.0, others / total)
-    canvas.rect(left, y + 38, min(long * held / total, x + 12 + long - left), 16, RESIDENT)
+    canvas.rect(left, top, min(long * held / total, x + 12 + long - left), 16, RESIDENT)
     if 0 < cap <= total and device.executes:
         edge = x + 12 + long * min(1.0, (others + cap) / total)
-        canvas.line(edge, y + 34, edge, y + 58, "axis", 'stroke-width="2"')
-    canvas.text(x + 12, y + 74, f"{format_bytes(device.free_bytes)} free of {format_bytes(total)}", "soft")
+        canvas.line(edge, top - 4, edge, top + 20, "axis", 'stroke-width="2"')
+    canvas.text(x + 12, top + 36, f"{format_bytes(device.free_bytes)} free of {format_bytes(total)}", "soft")
     of = f" of {format_bytes(cap)}" if cap and device.executes else ""
-    canvas.text(x + 12, y + 93, f"llmdist holds {format_bytes(held)}{of}")
-    for line, (words, kind) in enumerate(_prices(device)):
-        canvas.text(x + 12, y + 112 + 17 * line, words, kind)
+    canvas.text(x + 12, top + 55, f"llmdist: {format_bytes(held)}{of}")
+    for line, (words, kind) in enumerate(lines):
+        canvas.text(x + 12, top + 74 + 17 * line, words, kind)
 
 
-def _label(device: Device) -> str:
-    """Return what the device is, short enough to stand beside its name; of a path the end tells more."""
-    room = LABEL_LETTERS - len(device.name)
-    if len(device.label) <= room:
-        return device.label
-    return "…" + device.label[1 - room :] if device.kind == "disk" else device.label[: room - 1] + "…"
+def label_lines(device: Device) -> list[str]:
+    """Return what the device is in at most two lines, broken between words; of a path the end tells more."""
+    label = device.label
+    if len(label) <= LABEL_LETTERS:
+        return [label] if label else []
+    if device.kind == "disk":
+        return ["…" + label[1 - LABEL_LETTERS :]]
+    cut = label.rfind(", ", 0, LABEL_LETTERS) + 1
+    if len(label) - cut > LABEL_LETTERS or cut == 0:
+        cut = label.rfind(" ", 0, LABEL_LETTERS + 1)
+    cut = cut if cut > 0 else LABEL_LETTERS
+    rest = label[cut:].strip()
+    return [label[:cut], rest if len(rest) <= LABEL_LETTERS else rest[: LABEL_LETTERS - 1] + "…"]
 
 
 def _prices(device: Device) -> list[tuple[str, str]]:
@@ -99,38 +115,55 @@ def _prices(device: Device) -> list[tuple[str, str]]:
         return []
     rates = f"reads {format_rate(device.bandwidth)}" + (f", {_flops(device.flops)}" if device.flops else "")
     fixed = [(device.overhead_seconds, "block"), (device.pass_seconds, "token")]
-    lines = [(f"fixed: {format_seconds(seconds)} per {per}", "soft") for seconds, per in fixed if seconds]
-    return [(rates, "ink"), *lines]
+    words = ", ".join(f"{format_seconds(seconds)} a {per}" for seconds, per in fixed if seconds)
+    return [(rates, "ink"), *([(f"fixed {words}", "soft")] if words else [])]
 
 
 def _flops(value: float) -> str:
     return f"{value / 1e12:.3g} TFLOP/s" if value >= 1e12 else f"{value / 1e9:.3g} GFLOP/s"
 
 
-def _bows(link: Link, places: Mapping[str, tuple[float, float]]) -> bool:
-    """Return whether the link passes over a column between its ends."""
-    far = abs(places[link.target][0] - places[link.source][0]) > WIDTH / 2
-    return far and len({x for x, _ in places.values()}) > 2
+def _beside(link: Link, places: Mapping[str, tuple[float, float]]) -> bool:
+    """Return whether the link joins two neighbouring columns, so that its line meets no card on its way."""
+    columns = sorted({x for x, _ in places.values()})
+    return abs(columns.index(places[link.source][0]) - columns.index(places[link.target][0])) == 1
 
 
-def _link(canvas: Canvas, link: Link, places: Mapping[str, tuple[float, float]], both: bool) -> None:
-    """Draw an arrow from card to card; the way back runs lower, a link past a column bows over it."""
-    (ax, ay), (bx, by) = places[link.source], places[link.target]
-    if _bows(link, places):
-        x1, x2, top = ax + CARD_WIDTH / 2, bx + CARD_WIDTH / 2, min(ay, by)
-        path = f"M{x1:.0f} {ay:.0f}Q{(x1 + x2) / 2:.0f} {top - 84:.0f} {x2:.0f} {by - 4:.0f}"
-        canvas.add(f'<path d="M{x2 - 5:.0f} {by - 11:.0f}l5 11l-11 -5z" class="soft"/>')
-        canvas.text((x1 + x2) / 2, (ay + by) / 4 + (top - 84) / 2 - 7, format_rate(link.bandwidth), "ink b", "middle")
-    else:
-        right = bx > ax
-        x1, x2 = (ax + CARD_WIDTH, bx - 6) if right else (ax, bx + CARD_WIDTH + 6)
-        shift = (-16 if right else 16) if both else 0
-        y1, y2 = ay + CARD_HEIGHT / 2 + shift, by + CARD_HEIGHT / 2 + shift
-        path, tip = f"M{x1:.0f} {y1:.0f}L{x2:.0f} {y2:.0f}", 8 if right else -8
-        canvas.add(f'<path d="M{x2 - tip:.0f} {y2 - 5:.0f}l{1.5 * tip:.0f} 5l{-1.5 * tip:.0f} 5z" class="soft"/>')
-        height = (y1 + y2) / 2 + (-8 if right else 18)
-        canvas.text((x1 + x2) / 2, height, format_rate(link.bandwidth), "ink b", "middle")
-    canvas.add(f'<path d="{path}" class="axis" fill="none" stroke-width="2"/>')
+def _from_others(links: list[Link]) -> list[str]:
+    """Return in a line of the card how fast the links are that are not drawn."""
+    if not links:
+        return []
+    low, high = min(link.bandwidth for link in links), max(link.bandwidth for link in links)
+    who = links[0].source if len(links) == 1 else f"{len(links)} others"
+    rate = format_rate(high) if low == high else f"{format_rate(low)} to {format_rate(high)}"
+    return [f"from {who} {rate}" + (" each" if len(links) > 1 and low == high else "")]
+
+
+def _link(
+    canvas: Canvas, source: tuple[float, float], target: tuple[float, float], rate: float, back: float | None
+) -> None:
+    """Draw a line from card to card with its rate, a head at both ends where there is a way back."""
+    (ax, ay), (bx, by) = source, target
+    right = bx > ax
+    x1, x2 = (ax + CARD_WIDTH, bx) if right else (ax, bx + CARD_WIDTH)
+    y1, y2 = ay + CARD_HEIGHT / 2, by + CARD_HEIGHT / 2
+    canvas.line(x1, y1, x2, y2, "axis", 'stroke-width="2"')
+    _head(canvas, x1, y1, x2, y2)
+    if back is not None:
+        _head(canvas, x2, y2, x1, y1)
+    lines = [format_rate(rate)]
+    if back is not None and back != rate:
+        lines = [f"→ {lines[0]}" if right else f"← {lines[0]}", f"{'←' if right else '→'} {format_rate(back)}"]
+    top = (y1 + y2) / 2 - (18 * len(lines) - 10 if y1 == y2 else 9 * len(lines) - 14)  # on a slope over the line
+    for number, words in enumerate(lines):
+        canvas.text((x1 + x2) / 2, top + 18 * number, words, "ink b halo", "middle")
+
+
+def _head(canvas: Canvas, x1: float, y1: float, x2: float, y2: float) -> None:
+    """Draw an arrow head at (x2, y2) that points along the line from (x1, y1)."""
+    angle = degrees(atan2(y2 - y1, x2 - x1))
+    place = f"translate({x2:.0f} {y2:.0f}) rotate({angle:.1f})"
+    canvas.add(f'<path d="M-12 -5L0 0L-12 5z" class="soft" transform="{place}"/>')
 
 
 def status_html(session: Session) -> str:

@@ -23,10 +23,10 @@ SVG_STYLE = (
     "svg{font:13px system-ui,'Segoe UI',Roboto,Helvetica,Arial,sans-serif;color-scheme:light dark}"
     ".bg{fill:#fff}.ink{fill:#1b1f24}.soft{fill:#57606a}.grid{stroke:#d8dee4}.axis{stroke:#57606a}"
     ".track{fill:#eaeef2}.best{stroke:#0072B2}.mean{stroke:#8a929b}.bound{stroke:#B3430A}"
-    ".rim{stroke:#fff;stroke-width:1.5}.hatch{fill:#8a929b}.boundt{fill:#A83E08}.bestt{fill:#0063A0}.b{font-weight:600}.mark{stroke:#D55E00}"
+    ".rim{stroke:#fff;stroke-width:1.5}.hatch{fill:#8a929b}.boundt{fill:#A83E08}.bestt{fill:#0063A0}.b{font-weight:600}.halo{paint-order:stroke;stroke:#fff;stroke-width:6px}.mark{stroke:#D55E00}"
     "@media(prefers-color-scheme:dark){.bg{fill:#161b22}.ink{fill:#e6edf3}.soft{fill:#a5afba}"
     ".grid{stroke:#30363d}.axis{stroke:#8b949e}.track{fill:#2d333b}.best{stroke:#56B4E9}"
-    ".rim{stroke:#c9d1d9}.hatch{fill:#a5afba}.bound{stroke:#F0904A}.boundt{fill:#F0904A}.bestt{fill:#56B4E9}}"
+    ".rim{stroke:#c9d1d9}.hatch{fill:#a5afba}.halo{stroke:#161b22}.bound{stroke:#F0904A}.boundt{fill:#F0904A}.bestt{fill:#56B4E9}}"
 )
 
 HTML_STYLE = (
