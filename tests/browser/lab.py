@@ -17,9 +17,10 @@ from pathlib import Path
 from typing import Any
 
 import nbformat
+import pytest
 from nbformat.v4 import new_code_cell, new_notebook
 
-__all__ = ["CHROMIUM", "Lab", "chromium_page", "open_lab", "serve", "write_notebook"]
+__all__ = ["CHROMIUM", "Lab", "chromium_page", "open_lab", "serious_findings", "serve", "write_notebook"]
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 _FLAGS = [
@@ -94,6 +95,17 @@ class Lab:
             timeout=seconds * 1000,
         )
 
+    def wait_for_front(self, text: str) -> None:
+        """Wait until the Pareto front says `text`."""
+        self.page.locator(".llf-said", has_text=text).wait_for()
+
+    def theme(self, name: str) -> None:
+        """Change the theme."""
+        change = "window.jupyterapp.commands.execute('apputils:change-theme', { theme: t })"
+        self.page.evaluate(f"async t => {{ await {change}; }}", name)
+        wanted = f"body[data-jp-theme-light={'false' if 'Dark' in name else 'true'}]"
+        self.page.wait_for_selector(wanted, state="attached")
+
     def save(self) -> None:
         """Save the notebook and wait until the file is written."""
         self.page.evaluate("() => window.jupyterapp.commands.execute('docmanager:save')")
@@ -104,6 +116,18 @@ class Lab:
             self.page.screenshot(path=str(path))
         else:
             self.page.locator(".jp-Notebook .jp-Cell").nth(index).screenshot(path=str(path))
+
+
+def serious_findings(page: Any, selector: str) -> list[str]:
+    """Return what axe-core calls serious or critical inside `selector`."""
+    module = pytest.importorskip("axe_playwright_python")
+    page.evaluate((Path(module.__file__).parent / "axe.min.js").read_text(encoding="utf-8"))
+    found = page.evaluate("async selector => (await axe.run(selector)).violations", selector)
+    return [
+        f"{one['id']}: {one['help']} ({one['nodes'][0]['html'][:120]})"
+        for one in found
+        if one["impact"] in ("serious", "critical")
+    ]
 
 
 def write_notebook(path: Path, sources: list[str]) -> Path:

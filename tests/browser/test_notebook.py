@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
-from lab import CHROMIUM, Lab, open_lab, write_notebook
+from lab import CHROMIUM, Lab, open_lab, serious_findings, write_notebook
 
 from llmdist.bench.large_problem import large_problem
 
@@ -31,6 +31,9 @@ CELLS = [
     "print('kept again', llm.stats.finish_reason, 10 < llm.stats.tokens < 390, len(llm.text) > 20)\n"
     "llm._between = between",
     f"again = [s.token_id for s in llm.generate({PROMPT!r}, max_new_tokens=24)]; print('same', again == fresh)",
+    "%llm_plan --pareto --ram 7MiB --context 256 --seconds 1.5",
+    "%llm_status",
+    "print('picked', llm.front.number_of(llm.plan_result))",
 ]
 CANVAS = (
     "() => [...document.querySelectorAll('.llmdist-live')]"
@@ -66,6 +69,7 @@ def watch_the_ants(lab: Lab, pictures: Path) -> None:
     lab.page.wait_for_timeout(1500)
     assert pixels(lab) != before and busy(lab, 1)
     lab.picture(pictures / "plan-live.png", 1)
+    assert serious_findings(lab.page, ".llmdist-live") == []
     lab.wait_for_cell(1)
 
 
@@ -80,6 +84,7 @@ def stop_half_way(lab: Lab, index: int, pictures: Path, by_view: bool) -> None:
     began = time.monotonic()
     if by_view:
         lab.picture(pictures / "generation-live.png", index)
+        assert serious_findings(lab.page, ".llmdist-live") == []
         began = time.monotonic()
         lab.page.locator(".llmdist-live button").click()
     else:
@@ -87,6 +92,26 @@ def stop_half_way(lab: Lab, index: int, pictures: Path, by_view: bool) -> None:
     lab.wait_for_cell(index, 30)
     assert time.monotonic() - began < 20  # 400 slow tokens would take longer: it was stopped
     lab.picture(pictures / "generation-stopped.png", index)
+
+
+def pick_from_the_front(lab: Lab, pictures: Path) -> None:
+    """A click on a point of the front puts that plan in force; in light and dark axe-core finds nothing serious."""
+    for index in (8, 9):
+        lab.run_cell(index)
+        lab.wait_for_cell(index)
+    point = lab.page.locator(".llf svg [data-plan='1']").first
+    point.click()
+    lab.wait_for_front("Plan 1 is in force")
+    lab.run_cell(10)
+    lab.wait_for_text("picked 1")
+    lab.picture(pictures / "front.png", 8)
+    lab.picture(pictures / "status.png", 9)
+    assert serious_findings(lab.page, ".jp-OutputArea-output") == []
+    lab.theme("JupyterLab Dark")
+    shade = "getComputedStyle(document.querySelector('.llf > div > div').shadowRoot.querySelector('.bg')).fill"
+    lab.page.wait_for_function(f"() => {shade} === 'rgb(22, 27, 34)'")  # the picture follows the theme
+    assert serious_findings(lab.page, ".jp-OutputArea-output") == []
+    lab.picture(pictures / "front-dark.png", 8)
 
 
 def test_plan_generate_stop_save_reopen(tmp_path: Path) -> None:
@@ -110,6 +135,7 @@ def test_plan_generate_stop_save_reopen(tmp_path: Path) -> None:
         lab.run_cell(7)
         lab.wait_for_text("same True")
         lab.picture(pictures / "plan-done.png", 1)
+        pick_from_the_front(lab, pictures)
         lab.save()
         assert lab.console_errors == []
     check_the_file(tmp_path / "job.ipynb")
@@ -133,7 +159,13 @@ def reopen(folder: Path, pictures: Path) -> None:
     notebook["metadata"]["kernelspec"]["name"] = "no-such-kernel"
     (folder / "bare").mkdir()
     (folder / "bare" / "bare.ipynb").write_text(json.dumps(notebook))
-    with open_lab(folder / "bare", "bare.ipynb") as lab:
+    for app in ("notebook", "lab"):
+        look_at_the_bare_file(folder / "bare", pictures, app)
+
+
+def look_at_the_bare_file(folder: Path, pictures: Path, app: str) -> None:
+    """Pictures are there, scripts are not, the front's copy unfolds, and the console is quiet."""
+    with open_lab(folder, "bare.ipynb", app=app) as lab:
         lab.page.wait_for_function("() => document.querySelectorAll('.jp-OutputArea-output img').length >= 8")
         shown = lab.page.evaluate(
             "() => [...document.querySelectorAll('.jp-OutputArea-output img')].map(i => i.naturalWidth)"
@@ -142,3 +174,9 @@ def reopen(folder: Path, pictures: Path) -> None:
         assert lab.page.locator(".jp-OutputArea-output canvas").count() == 0
         lab.page.keyboard.press("Escape")
         lab.picture(pictures / "reopened.png")
+        copy = lab.page.locator(".jp-Notebook .jp-Cell").nth(8).locator("details")
+        copy.locator("summary").click()
+        assert copy.locator("img").is_visible() and copy.locator("tbody tr").count() > 1
+        assert " object at 0x" not in lab.cell(8).inner_text()
+        lab.picture(pictures / "front-reopened.png", 8)
+        assert lab.console_errors == []

@@ -5,13 +5,12 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 sys.path.insert(0, str(Path(__file__).parents[1] / "widgets"))
-from lab import CHROMIUM, chromium_page, open_lab, write_notebook
+from lab import CHROMIUM, chromium_page, open_lab, serious_findings, write_notebook
 from synthetic import GIB, make_generation, make_plan
 
 from llmdist.hardware.profile import HardwareProfile
@@ -26,24 +25,15 @@ CELLS = [
     "job = %llm_generate --background --max-new-tokens 400 --temperature 1 --seed 4 One day Anna the ant walked to the",
     "print('meanwhile', job.running)",
     "print('ended', llm.stats.finish_reason, len(job.wait(30)) > 20, job.poll())",
+    "%llm_plan --pareto --ram 9MiB --context 256 --seconds 1",
+    "%llm_plan --context 64 --batch 2 --seconds 0.3 -q",
+    "%%llm_generate --batch --max-new-tokens 40\nOne day Anna the ant\nThe ants walked to the",
 ]
 
 
 def pictures_folder(tmp_path: Path) -> Path:
     """Return where screenshots go: the test's folder, or the one that LLMDIST_PICTURES names."""
     return Path(os.environ.get("LLMDIST_PICTURES", tmp_path))
-
-
-def serious_findings(page: Any, selector: str) -> list[str]:
-    """Return what axe-core calls serious or critical inside `selector`."""
-    module = pytest.importorskip("axe_playwright_python")
-    page.evaluate((Path(module.__file__).parent / "axe.min.js").read_text(encoding="utf-8"))
-    found = page.evaluate("async selector => (await axe.run(selector)).violations", selector)
-    return [
-        f"{one['id']}: {one['help']} ({one['nodes'][0]['html'][:120]})"
-        for one in found
-        if one["impact"] in ("serious", "critical")
-    ]
 
 
 def test_notebook_7_in_the_dark(tmp_path: Path) -> None:
@@ -67,8 +57,14 @@ def test_notebook_7_in_the_dark(tmp_path: Path) -> None:
         lab.run_cell(4)
         lab.wait_for_text("ended interrupted True generation ended: interrupted")
         lab.page.wait_for_function("() => document.querySelectorAll('.jp-OutputArea-output img').length >= 4")
+        for index in (5, 6, 7):
+            lab.run_cell(index)
+        lab.wait_for_text("tokens/s in all, first after", 90)
+        lab.page.locator(".llf svg [data-plan]").first.wait_for()
         assert serious_findings(lab.page, ".jp-OutputArea-output") == []
-        lab.picture(pictures_folder(tmp_path) / "status-and-plan-dark.png")
+        lab.picture(pictures_folder(tmp_path) / "front-notebook-dark.png", 5)
+        lab.picture(pictures_folder(tmp_path) / "batch-dark.png", 7)
+        lab.picture(pictures_folder(tmp_path) / "status-and-plan-dark.png", 0)
         assert lab.console_errors == []
 
 

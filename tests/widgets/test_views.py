@@ -15,7 +15,7 @@ import pytest
 from llmdist.events import IterationFinished, PlanStarted
 from llmdist.planner.placement import Placement
 from llmdist_widgets import generation_html, plan_html, write_report
-from llmdist_widgets.replay import VIEW_BYTES, search_replay
+from llmdist_widgets.replay import VIEW_BYTES, interactive, search_replay
 from llmdist_widgets.theme import cividis
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -54,6 +54,9 @@ def test_an_irregular_plan_of_80_layers_stays_small():
     html = plan_html(replace(plan, placement=Placement(plan.placement.blocks, chosen)), noisy)
     text, generation = make_generation(plan)
     assert len(html) <= 60_000
+    for room in (4_000, 14_000, 16_000, 20_000, 59_000):  # the script with its data keeps within what it is given
+        assert len(interactive("", search_replay(noisy, room))) <= room
+    assert search_replay(noisy, 4_000) is None and search_replay(noisy, 59_000) is not None
     assert len(generation_html(text, generation, plan=plan)) <= 60_000
 
 

@@ -17,7 +17,7 @@ def batch_html(prompts: Sequence[str], texts: Sequence[str], words: str) -> str:
     head = "".join(f'<th scope="col" style="{_CELL}">{name}</th>' for name in ("#", "prompt", "text"))
     rows = "".join(
         f'<tr><td style="{_CELL};opacity:.75">{number}</td><td style="{_CELL}">{escape(prompt)}</td>'
-        f'<td style="{_CELL}">{escape(text)}</td></tr>'
+        f'<td style="{_CELL}">{escape(text.lstrip())}</td></tr>'
         for number, (prompt, text) in enumerate(zip(prompts, _filled(texts, len(prompts)), strict=True), 1)
     )
     return (

@@ -57,6 +57,9 @@ class EditorWidget(anywidget.AnyWidget):
     search = traitlets.Dict().tag(sync=True)
     measured = traitlets.Float().tag(sync=True)
 
+    def __repr__(self) -> str:  # what a notebook shows in the widget's place while no kernel runs
+        return "Placement editor, while its kernel runs; its static copy unfolds below."
+
 
 def _answer_at_once(widget: EditorWidget) -> None:
     """Let clicks arrive while a cell runs: newer kernels route them back to the busy main thread otherwise."""

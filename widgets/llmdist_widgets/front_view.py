@@ -33,6 +33,9 @@ class FrontWidget(anywidget.AnyWidget):
     front = traitlets.Dict().tag(sync=True)
     state = traitlets.Dict().tag(sync=True)
 
+    def __repr__(self) -> str:  # what a notebook shows in the widget's place while no kernel runs
+        return "Pareto front to pick from, while its kernel runs; its static copy unfolds below."
+
 
 class FrontView:
     """A front on display; `pick` puts a plan in force and returns it (None: nothing can be picked)."""

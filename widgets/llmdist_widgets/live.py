@@ -63,6 +63,9 @@ class LiveView(anywidget.AnyWidget):
         self.on_msg(self._received)
         answer_at_once(self)
 
+    def __repr__(self) -> str:  # what a notebook shows in the widget's place while no kernel runs
+        return "Live view; it leaves its lasting copy here when the work ends."
+
     def _received(self, _: Any, content: Any, buffers: Any) -> None:
         if isinstance(content, dict) and self._on_ask:
             self._on_ask(content)

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = ["machine_svg", "status_html"]
 
-CARD_WIDTH, CARD_HEIGHT, TOP = 236, 190, 44
+CARD_WIDTH, CARD_HEIGHT, TOP = 236, 208, 44
 LABEL_LETTERS = 27  # in the width of a card in a wide font
 _COLUMNS = {"disk": 0, "cpu": 1}
 
@@ -115,8 +115,8 @@ def _prices(device: Device) -> list[tuple[str, str]]:
         return []
     rates = f"reads {format_rate(device.bandwidth)}" + (f", {_flops(device.flops)}" if device.flops else "")
     fixed = [(device.overhead_seconds, "block"), (device.pass_seconds, "token")]
-    words = ", ".join(f"{format_seconds(seconds)} a {per}" for seconds, per in fixed if seconds)
-    return [(rates, "ink"), *([(f"fixed {words}", "soft")] if words else [])]
+    lines = [(f"fixed: {format_seconds(seconds)} a {per}", "soft") for seconds, per in fixed if seconds]
+    return [(rates, "ink"), *lines]
 
 
 def _flops(value: float) -> str:

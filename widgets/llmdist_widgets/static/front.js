@@ -66,7 +66,9 @@ function render({ model, el }) {
   };
   model.on("change:state", draw);
   draw();
-  return () => model.off("change:state", draw);
+  const themes = new MutationObserver(draw);  // the picture takes its colours from the theme when it is drawn
+  themes.observe(document.body, { attributes: true, attributeFilter: ["data-jp-theme-light", "data-jp-theme-name", "class"] });
+  return () => { model.off("change:state", draw); themes.disconnect(); };
 }
 
 export default { render };
