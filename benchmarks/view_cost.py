@@ -25,7 +25,7 @@ SETUP = """%load_ext llmdist
 import json, time
 def once(views):
     get_ipython().run_line_magic("config", f"LLMDist.views = {views}")
-    line = "--max-new-tokens TOKENS --temperature 1 --seed 3 --stop ~~~ One day Anna the ant walked to the"
+    line = "--max-new-tokens TOKENS One day Anna the ant walked to the"
     if views:
         get_ipython().run_line_magic("llm_generate", line)
     else:
@@ -50,7 +50,7 @@ def timed():
     return go_on
 llm._between = timed
 get_ipython().run_line_magic("config", "LLMDist.views = True")
-get_ipython().run_line_magic("llm_generate", "--max-new-tokens 450 --temperature 1 --seed 3 One day Anna the ant")
+get_ipython().run_line_magic("llm_generate", "--max-new-tokens 450 One day Anna the ant walked to the")
 llm._between = between
 print("SILENT" + json.dumps([asked.get("silent", 0), llm.stats.tokens]) + "END")"""
 
@@ -65,17 +65,18 @@ def stop_seconds(lab, index: int) -> tuple[float, int]:
     """Press the view's Stop while tokens stream; return seconds from the click until no token comes, and the tokens."""
     lab.run_cell(index)
     lab.page.wait_for_selector(".llmdist-live button", timeout=60_000)
-    time.sleep(1.0)
+    time.sleep(0.3)  # the text may end by itself within a few seconds
     press = "() => { document.querySelector('.llmdist-live button').click(); return Date.now() / 1000; }"
     clicked = lab.page.evaluate(press)
-    lab.wait_for_text("SILENT")
+    lab.wait_for_cell(index)
+    lab.page.wait_for_timeout(500)
     silent, tokens = read(lab, index, "SILENT")
     return silent - clicked, tokens
 
 
 def main() -> None:
     """Measure and print."""
-    tokens = int(sys.argv[1]) if len(sys.argv) > 1 else 200
+    tokens = int(sys.argv[1]) if len(sys.argv) > 1 else 400
     cells = [SETUP.replace("TOKENS", str(tokens)), MEASURE.replace("PAIRS", str(PAIRS)), STOP, STOP, STOP]
     with tempfile.TemporaryDirectory() as folder:
         write_notebook(Path(folder) / "cost.ipynb", cells)
@@ -86,6 +87,7 @@ def main() -> None:
             lab.run_cell(1)
             lab.wait_for_text("ROWS", 240)
             rows = read(lab, 1, "ROWS")
+            print(json.dumps(rows), flush=True)
             stops = [stop_seconds(lab, index) for index in (2, 3, 4)]
     ratios = [with_views / without for _, without, _, with_views in rows]
     print(json.dumps({

@@ -1,6 +1,6 @@
-"""Makes the pictures of the documents: the demo's report and, in notebook/, what the browser tests see.
+"""Makes the pictures of the documents: the demo's report, a machine and, in notebook/, what the browser tests see.
 
-    python docs/pictures/make_pictures.py [demo] [notebook]
+    python docs/pictures/make_pictures.py [demo] [machine] [notebook]
 
 Needs Chromium. With Pillow installed the pictures are reduced to 64 colours.
 """
@@ -16,6 +16,8 @@ from pathlib import Path
 
 from playwright.sync_api import sync_playwright
 
+from llmdist.hardware.catalog import machine
+from llmdist_widgets import machine_svg
 from llmdist_widgets.demo import main
 
 HERE = Path(__file__).parent
@@ -32,6 +34,20 @@ def demo() -> None:
         page = browser.new_page(viewport={"width": 1280, "height": 900})
         page.goto(report.as_uri())
         page.screenshot(path=str(HERE / "demo.png"), full_page=True)
+        browser.close()
+
+
+def two_gpus() -> None:
+    """Write machine_dual.png: a known machine with two GPUs, partly filled, as %llm_status draws it."""
+    hardware = machine("dual")
+    filled = {device.name: device.memory_bytes // 9 for device in hardware.devices}
+    caps = {device.name: device.memory_bytes // 2 for device in hardware.devices}
+    with sync_playwright() as playwright:
+        chromium = shutil.which("chromium") or shutil.which("google-chrome")
+        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-gpu"])
+        page = browser.new_page(viewport={"width": 980, "height": 700})
+        page.set_content(machine_svg(hardware, filled, caps))
+        page.locator("svg").screenshot(path=str(HERE / "machine_dual.png"))
         browser.close()
 
 
@@ -58,5 +74,5 @@ def smaller(path: Path) -> None:
 
 
 if __name__ == "__main__":
-    for name in sys.argv[1:] or ("demo", "notebook"):
-        {"demo": demo, "notebook": notebook}[name]()
+    for name in sys.argv[1:] or ("demo", "machine", "notebook"):
+        {"demo": demo, "machine": two_gpus, "notebook": notebook}[name]()

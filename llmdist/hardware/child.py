@@ -38,7 +38,7 @@ def main(folder: Path, threads: int) -> None:
             if not is_built():
                 _say(what="kernels: compiling for this processor", fraction=0.0)
             library()
-            profile = measure(folder, lambda what, fraction: _say(what=what, fraction=fraction * BEFORE_ENGINE))
+            profile = measure(folder, _before_engine)
             _say(what="cpu: tokens through the engine", fraction=BEFORE_ENGINE)
             profile = _with_engine_prices(profile)
             _say(what="done", fraction=1.0)
@@ -46,6 +46,11 @@ def main(folder: Path, threads: int) -> None:
             _say(error=str(error))
         else:
             _say(profile=profile.to_json())
+
+
+def _before_engine(what: str, fraction: float) -> None:
+    if fraction < 1:  # the engine's tokens come after this
+        _say(what=what, fraction=fraction * BEFORE_ENGINE)
 
 
 def _with_engine_prices(profile: HardwareProfile) -> HardwareProfile:

@@ -137,7 +137,8 @@ def test_the_joined_module_is_valid_javascript(tmp_path):
 @needs_node
 def test_keys_paint_and_locks_in_javascript(tmp_path, editor):
     """Arrows and Shift select, G C D P H move, L locks, U undoes; a painted range skips locked blocks."""
-    run_script(tmp_path, _KEYS, editor.packed | {"choice": list(editor.draft.now.choice)})
+    end = run_script(tmp_path, _KEYS, editor.packed | {"choice": list(editor.draft.now.choice)})
+    assert end == {"steps": 4, "labels": ["disk>cpu int8", "disk>cpu int8"]}  # all of the script's own checks passed
 
 
 _KEYS = """
@@ -197,4 +198,5 @@ assert.deepEqual([s.choice, [...s.locked]], [last, [3]]);
 editing.travel(s, "undo");
 assert.equal(editing.toggleLock(s, [3]).on, false);
 assert.equal(editing.travel(s, "redo"), null);
+answer({ steps, labels: last.map((k, b) => t.options[b].label[k]).slice(1, 3) });
 """

@@ -102,7 +102,8 @@ def test_generation_pictures_carry_units_and_text_is_escaped():
 def test_short_generations_are_drawn(count):
     """Zero, one or two tokens give a view and no error."""
     plan, _ = make_plan()
-    pictures(generation_html("x", make_generation(plan, count)[1]))
+    html = generation_html("the text", make_generation(plan, count)[1])
+    assert "the text" in html and len(pictures(html)) == (0, 4, 4)[count]
 
 
 def test_plan_without_events_is_drawn():
