@@ -1,4 +1,4 @@
-"""How long the placement editor takes to answer a finger: 162 blocks x 15 options, idle and while the ants run.
+"""How long the placement editor takes to answer a finger: 162 blocks x 16 options, idle and while the ants run.
 
 ``python benchmarks/editor_lag.py`` prints medians and worst cases in milliseconds. In JupyterLab, kernel and browser
 share the machine, so the ants compete with the page for its cores. A move counts from the pointer's event to the end of
@@ -25,9 +25,11 @@ from lab import open_lab  # noqa: E402
 CELL = f"""import sys
 sys.path.insert(0, {str(TESTS / "browser")!r})
 from types import SimpleNamespace
-from editor_page import big_plan
+from llmdist.bench.large_problem import large_problem
+from llmdist.planner import MaxIterations, solve
 from llmdist_widgets.editor import PlacementEditor
-editor = PlacementEditor(SimpleNamespace(plan_result=big_plan(), generating=False))
+plan = solve(large_problem(), stop=MaxIterations(1))  # the ants need more than the seconds that they are given
+editor = PlacementEditor(SimpleNamespace(plan_result=plan, generating=False))
 editor.show()"""
 
 PROBE = """() => { const e = document.querySelector('.llp').parentElement.placementEditor;
@@ -82,6 +84,7 @@ def main() -> None:
                 page.editor("e.send({ do: 'replan', seconds: 8 })")
                 page.wait_for("e.model.get('state').searching")
                 strokes(page, 6)
+                assert page.editor("e.model.get('state').searching"), "the ants ended before the strokes did"
                 page.wait_for("!e.model.get('state').searching", 60)
             print(words("move to drawn, ants running", measured(page, "lags")))
             print(words("  of it prediction", measured(page, "predictions")))

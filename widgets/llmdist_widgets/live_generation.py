@@ -24,6 +24,7 @@ from .replay import timeline_spans
 __all__ = ["LiveGeneration"]
 
 SHOWN_TEXT = 6000  # characters of the text's end while it grows; the lasting copy has all of it
+SHOW_SECONDS = 0.2  # drawing takes processor time from the engine; five times a second still reads as a stream
 TIMELINE_SECONDS = 0.5
 WHAT_IF_SHARES = (1.0, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4)
 
@@ -54,7 +55,7 @@ class LiveGeneration(Live):
         elif isinstance(event, TokenProduced):
             self.text += event.text
             self._tokens.append(event)
-            if self._due():
+            if self._due(SHOW_SECONDS):
                 self._show(event)
 
     def _begin(self, event: GenerationStarted) -> None:
