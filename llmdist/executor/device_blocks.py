@@ -114,7 +114,7 @@ class DeviceBlocks:
             assert cache is not None, f"{name} has no KV cache"
             keys, values = cache
             if not isinstance(keys, Tensor) or not isinstance(values, Tensor):
-                self.notes[name] = f"{name} has a KV cache in int8, which the kernels do not read: plain layers."
+                self.notes[name] = "The kernels do not read a KV cache in int8: attention runs through plain layers."
                 return None
             step.attention(block, flat, (keys, values))
         return flat.view(x.shape)
@@ -126,7 +126,7 @@ class DeviceBlocks:
             right = all(w.dtype == self.dtype for w in weights.values() if isinstance(w, Tensor))
             self._blocks[key] = stored_block(name, weights) if right else None
             if self._blocks[key] is None:
-                self.notes[name] = f"{name} does not lie as the kernels read it: it runs through the plain layers."
+                self.notes[name] = "Some blocks do not lie as the kernels read them: they run through the plain layers."
         return self._blocks[key]
 
     def _step(self, device: str, rows: int, rope: Rope, start: int | tuple[int, ...]) -> FusedStep:
@@ -142,6 +142,11 @@ class DeviceBlocks:
             step.place(start if isinstance(start, tuple) else (start,) * rows, cosines, sines)
             placed[:] = [start]
         return step
+
+    @property
+    def reasons(self) -> tuple[str, ...]:
+        """Return why something does not run fused: each sentence once, however many blocks it concerns."""
+        return tuple(dict.fromkeys(self.notes.values()))
 
     @property
     def nbytes(self) -> int:

@@ -306,8 +306,8 @@ class Executor:
 
     @property
     def note(self) -> str:
-        """Return a sentence for the user about the load, or nothing."""
-        return self._packed.note
+        """Return sentences for the user about the load and about blocks that the kernels refuse, or nothing."""
+        return " ".join(filter(None, (self._packed.note, *self.device_blocks.reasons)))
 
     def _stop(self) -> None:
         if self._copies is not None:

@@ -70,3 +70,14 @@ def test_fused_decoding_agrees_with_the_plain_layers(tmp_path: Path, family: str
     assert set(launches) <= runtime.compiled
     executor.close()
     plain.close()
+
+
+def test_why_the_kernels_refuse_is_one_sentence_of_the_executors_note(tmp_path: Path) -> None:
+    """Two attention blocks with a cache in int8 are one reason, said once."""
+    checkpoint = model(tmp_path)
+    executor = Executor(checkpoint, placed(checkpoint, "bf16"), 64, kv="int8", runtime=VirtualRuntime())
+    assert executor.note == ""
+    decode(executor, [3])
+    assert len(executor.device_blocks.notes) == 2
+    assert executor.note == executor.device_blocks.reasons[0]
+    executor.close()
