@@ -147,7 +147,7 @@ EXPORT void llmdist_attention(const Attention *args, float *x) {
         const int64_t n = item / a.kv_heads, g = item % a.kv_heads, b = n / a.tokens, t = n % a.tokens;
         attend(a, qkv + n * width + g * group * d, (b * a.kv_heads + g) * a.context * d, a.starts[b] + t + 1,
                scores + item * group * longest, mixed + (n * a.heads + g * group) * d);
-    });
+    }, 2 * rows * a.heads * d * longest);
     float *result = scratch.take<float>(rows * hidden);
     multiply(a.out, mixed, rows, result);
     add(x, result, rows * hidden);

@@ -61,9 +61,12 @@ class Scratch {
 };
 static Scratch &scratch = *new Scratch;
 
-// The lambda's items run on all threads.
-template <class F> static void parallel(int64_t items, F body) {
-    pool.run(threads, items, [](void *context, int64_t i) { (*(F *)context)(i); }, &body);
+// So many products of two numbers are done before a second thread has come to help; so many weights stay in a cache.
+constexpr int64_t ALONE = 1 << 19;
+
+// The lambda's items run on all threads, or on the caller's where the `work` (products of two numbers) is small.
+template <class F> static void parallel(int64_t items, F body, int64_t work = ALONE) {
+    pool.run(work < ALONE ? 1 : threads, items, [](void *context, int64_t i) { (*(F *)context)(i); }, &body);
 }
 
 // Even elements, then odd ones, of every 16 (32): the order in which `load16` (`load32`) unpacks bf16.
@@ -224,7 +227,8 @@ static void multiply(const Matrix &w, const float *x, int64_t tokens, float *y) 
     const bool whole = w.kind == INT8 || w.kind == INT4;
     const int unit = whole ? 8 : 1, few = w.kind == INT4 ? 4 : 2;
     const int side = whole ? (tokens <= few ? 1 : 2) : SUMS / 6;
-    const int widest = tokens == 1 ? streams_of[w.kind][w.columns > WIDE] : side;
+    const int one = w.rows * w.columns < ALONE ? (whole ? 4 : 8) : streams_of[w.kind][w.columns > WIDE];
+    const int widest = tokens == 1 ? one : side;  // a small matrix comes from a cache, whatever the order
     const int most = whole ? 4 : 3;
     Product product{w, x, {}, {}, w.columns};
     if (w.kind == INT8) product.x8 = pack_int16(x, tokens, w.columns, w.padded);
@@ -259,7 +263,7 @@ static void multiply(const Matrix &w, const float *x, int64_t tokens, float *y) 
                 }
                 u += n;
             }
-    });
+    }, w.rows * w.columns * tokens);
     if (w.bias)
         for (int64_t t = 0; t < tokens; t++)
             for (int64_t r = 0; r < w.rows; r++) y[t * w.rows + r] += load_one(w.bias, w.bias_kind, r);
