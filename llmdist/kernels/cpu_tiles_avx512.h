@@ -23,8 +23,10 @@ static inline void rows_512(const char *w, int64_t stride, int64_t whole, const 
     __m512 acc[R][M][2];
     UNROLL for (int r = 0; r < R; r++) UNROLL for (int m = 0; m < M; m++)
         acc[r][m][0] = acc[r][m][1] = _mm512_setzero_ps();
+    const char *later = w + R * stride;
     for (int64_t k = 0; k < whole; k += 32)
         UNROLL for (int r = 0; r < R; r++) {
+            if (R > 1) ask(later), later += 64;
             __m512 first, second;
             load32<KIND>(w + r * stride, k, first, second);
             UNROLL for (int m = 0; m < M; m++) {
@@ -47,6 +49,7 @@ static inline __m256i both_halves(__m512i v) {
 // The sums of S panels in int8, before the rows' scales.
 template <int S, int M>
 static inline void int8_512(const uint8_t *w, int64_t panel, int64_t columns, Packed8 x, __m256 (&total)[S][M]) {
+    const char *later = (const char *)w + S * panel;
     for (int64_t b = 0, k = 0; k < columns; b++) {
         const int64_t end = k + 256 < columns ? k + 256 : columns;
         __m512i acc[S][M][2];
@@ -61,6 +64,7 @@ static inline void int8_512(const uint8_t *w, int64_t panel, int64_t columns, Pa
                     t[m] = _mm512_permutexvar_epi32(halves(2 * i, 2 * i + 1), token[m]);
                 UNROLL for (int s = 0; s < S; s++) {
                     const uint8_t *p = w + s * panel + 32 + 8 * k + 32 * i;
+                    if (S > 1 && i % 2 == 0) ask(later), later += 64;
                     const __m512i wide = _mm512_cvtepi8_epi16(_mm256_loadu_si256((const __m256i *)p));
                     UNROLL for (int m = 0; m < M; m++) acc[s][m][i % 2] = _mm512_dpwssd_epi32(acc[s][m][i % 2], wide, t[m]);
                 }
@@ -78,7 +82,8 @@ static inline void int8_512(const uint8_t *w, int64_t panel, int64_t columns, Pa
 
 // The integer sums of one block of 32 columns of S panels, the token's offset included.
 template <int S, int M>
-static inline void block_int4_512(const uint8_t *p, int64_t panel, Packed4 x, int64_t b, __m512i (&acc)[S][M]) {
+static inline void block_int4_512(const uint8_t *p, int64_t panel, Packed4 x, int64_t b, const char *&later,
+                                  __m512i (&acc)[S][M]) {
     const __m512i low = _mm512_set1_epi8(15);
     __m512i token[M];
     UNROLL for (int m = 0; m < M; m++) {
@@ -94,6 +99,7 @@ static inline void block_int4_512(const uint8_t *p, int64_t panel, Packed4 x, in
             t1[m] = _mm512_permutexvar_epi32(halves(4 * i + 1, 4 * i + 3), token[m]);
         }
         UNROLL for (int s = 0; s < S; s++) {
+            if (S > 1) ask(later), later += 64;
             const __m512i q = _mm512_loadu_si512(p + s * panel + 64 * i);
             const __m512i first = _mm512_and_si512(q, low);
             const __m512i upper = _mm512_and_si512(_mm512_srli_epi16(q, 4), low);
