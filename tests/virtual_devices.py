@@ -9,7 +9,8 @@ from __future__ import annotations
 import sys
 import tempfile
 import threading
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -40,6 +41,10 @@ class VirtualEvent:
 
     def __init__(self, name: str, lane: VirtualLane | None = None, count: int = 0) -> None:
         self.name, self._lane, self._count = name, lane, count
+        self._seconds = time.monotonic()
+
+    def seconds_until(self, later: VirtualEvent) -> float:
+        return later._seconds - self._seconds
 
     def synchronize(self) -> None:
         if self._lane is not None:
@@ -111,6 +116,7 @@ class VirtualRuntime:
     def __init__(self) -> None:
         self.modules: dict[str, LazyModule] = {}
         self.log = Log()
+        self.recordings = 0
 
     def require(self, device: str) -> None:
         pass
@@ -137,6 +143,10 @@ class VirtualRuntime:
     def hold(self, device: str, event: VirtualEvent) -> None:
         self.log.add("wait", f"{device} compute", event.name)
         event.synchronize()
+
+    def recorded(self, device: str, queue: Callable[[], None]) -> Callable[[], None]:
+        self.recordings += 1
+        return queue
 
     def computes(self, device: str, block: str, slot: Tensor) -> None:
         """Tell the log that `device` reads a slot for `block`; the executor's own calls do not say so."""

@@ -44,9 +44,7 @@ def _distance(found: Tensor, wanted: Tensor) -> float:
     return float((found.double() - wanted).abs().max() / wanted.abs().max())
 
 
-def case_instances(
-    kernel: str, weight_format: str, dtype: torch.dtype, vectors: int, columns: int
-) -> list[Instance]:
+def case_instances(kernel: str, weight_format: str, dtype: torch.dtype, vectors: int, columns: int) -> list[Instance]:
     """Return the instances that a projection case launches."""
     kind, form = ACTIVATIONS[_NAMES[dtype]], FORMATS[weight_format]
     tiles = str(next(t for t in (1, 2, 4) if t * 8 >= vectors))
@@ -82,14 +80,13 @@ def projection_case(
     def error() -> float:
         out.fill_(float("nan"))
         run(0)
-        weight = unpack(matrices[0].to("cpu"), dtype)
-        host = x.cpu()
-        normed = reference.rms_norm(host, norm.cpu(), _EPS)
+        weight = unpack(matrices[0], dtype)
+        normed = reference.rms_norm(x, norm, _EPS)
         if kernel == "norm_gateup_swiglu":
-            return _distance(out.cpu(), reference.gateup_swiglu(normed, weight))
+            return _distance(out, reference.gateup_swiglu(normed, weight))
         if kernel == "residual_gemv":
-            return _distance(out.cpu(), residual.cpu().double() + reference.projection(host, weight))
-        return _distance(out.cpu(), reference.projection(normed, weight))
+            return _distance(out, residual.double() + reference.projection(x, weight))
+        return _distance(out, reference.projection(normed, weight))
 
     name = f"{kernel} {weight_format} {_NAMES[dtype]} {stacked * rows}x{columns} vectors {vectors}"
     return Case(name, run, error, matrices[0].nbytes + x.nbytes + out.nbytes, sets)
@@ -113,8 +110,7 @@ def attention_case(
     def error() -> float:
         out.fill_(float("nan"))
         run(0)
-        keys, values = (tensor.cpu() for tensor in caches[0])
-        return _distance(out.cpu(), reference.attention(query.cpu(), keys, values, positions.cpu()))
+        return _distance(out, reference.attention(query, caches[0][0], caches[0][1], positions))
 
     nbytes = 2 * shape.kv_heads * context * shape.head_dim * dtype.itemsize
     name = f"flash_decode {_NAMES[dtype]} {shape.heads}/{shape.kv_heads} heads of {shape.head_dim}, context {context}"

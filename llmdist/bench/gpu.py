@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import argparse
 import statistics
-from collections.abc import Callable, Iterator
-from dataclasses import replace
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +24,7 @@ from ..kernels.instances import Instance
 from ..kernels.launch import Attention
 from ..model.config import ModelConfig
 from ._gpu_kernels import KERNELS, Case, attention_case, case_instances, projection_case
+from ._gpu_plans import PLANS, plan_rows
 from .rows import Row, table, write_json
 
 __all__ = ["SCENARIOS", "main", "scenario_config"]
@@ -29,7 +32,7 @@ __all__ = ["SCENARIOS", "main", "scenario_config"]
 _GIB = 1 << 30
 #: Scenario -> weight format, granted GiB: an 8B of Llama 3's shape with random weights, everything resident.
 RESIDENT = {"8b-bf16": ("dense", 24), "8b-int8": ("int8", 24), "8b-int4": ("int4g128", 24)}
-SCENARIOS = ("probes", "kernels", *RESIDENT)
+SCENARIOS = ("probes", "kernels", *RESIDENT, *PLANS)
 #: Largest error over the largest value: four roundings to bf16, which the gated product has.
 _WORST_ERROR = 2**-6
 _ROTATED_BYTES = 512 << 20  # more than any L2
@@ -58,6 +61,7 @@ def probes(device: torch.device) -> dict[str, float]:
     pinned = host.pin_memory()
     size = target.nbytes
     found = {
+        "device read": size / _milliseconds(lambda i: void(source[i].view(torch.int64).sum()), 4),
         "device copy": 2 * size / _milliseconds(lambda i: void(target.copy_(source[i])), 4),
         "pinned to device": size / _milliseconds(lambda i: void(target.copy_(pinned, non_blocking=True)), 1),
         "pageable to device": size / _milliseconds(lambda i: void(target.copy_(host)), 1, 5),
@@ -69,32 +73,60 @@ def void(_: object) -> None:
     """Drop a result, so that a lambda returns None."""
 
 
-def _cases(device: torch.device) -> Iterator[Case]:
-    dtype = torch.float16 if torch.cuda.get_device_capability(device) < (8, 0) else torch.bfloat16
+@dataclass(frozen=True, slots=True)
+class _Planned:
+    """A case to come: the instances it launches, and how it is made once they are compiled."""
+
+    instances: Sequence[Instance]
+    make: Callable[[CudaModule], Case]
+
+
+def _cases(device: torch.device) -> list[_Planned]:
+    dtype = _activations(device)
     sizes = {"norm_qkv": (6144, 4096), "norm_gateup_swiglu": (14336, 4096), "residual_gemv": (4096, 14336)}
+    found = []
     for weight_format in ("dense", "int8", "int4g128", "int4g64", "int4g32"):
         for kernel in KERNELS:
             rows, columns = sizes.get(kernel, (128256, 4096))
             for vectors in (1, 8, 32) if kernel != "lm_head" else (1,):
-                module = CudaModule(case_instances(kernel, weight_format, dtype, vectors, columns), str(device))
                 sets = max(2, _ROTATED_BYTES // (rows * columns))
-                yield projection_case(module, kernel, weight_format, dtype, vectors, rows, columns, device, sets)
+                what = (kernel, weight_format, dtype, vectors, rows, columns, device, sets)
+                instances = case_instances(kernel, weight_format, dtype, vectors, columns)
+                found.append(_Planned(instances, partial(_projection, what)))
     cores = torch.cuda.get_device_properties(device).multi_processor_count
     for context in (2048, 32768, 131072):
         shape = Attention(32, 8, 128, context, Attention.choose_splits(1, 8, context, cores))
         kind = "Bf16" if dtype == torch.bfloat16 else "Fp16"
         parts = [Instance("flash_decode", (kind, "128", str(shape.query_tile))), Instance("combine", (kind, "128"))]
-        yield attention_case(CudaModule(parts, str(device)), shape, dtype, context, device, 4)
+        found.append(_Planned(parts, partial(_attention, (shape, dtype, context, device, 4))))
+    return found
+
+
+def _projection(what: tuple[Any, ...], module: CudaModule) -> Case:
+    return projection_case(module, *what)
+
+
+def _attention(what: tuple[Any, ...], module: CudaModule) -> Case:
+    return attention_case(module, *what)
+
+
+def _activations(device: torch.device) -> torch.dtype:
+    return torch.float16 if torch.cuda.get_device_capability(device) < (8, 0) else torch.bfloat16
 
 
 def kernel_rows(device: torch.device, copy_rate: float) -> Iterator[Row]:
-    """Yield the error and the rate of every kernel; LlmdistError when one is wrong, before it is timed."""
-    for case in _cases(device):
+    """Yield the error of every kernel, and the rate of the right ones: a wrong one is said and not timed."""
+    planned = _cases(device)
+    module = CudaModule(sorted({i for case in planned for i in case.instances}), str(device))
+    for plan in planned:
+        case = plan.make(module)
         error = case.error()
-        if not error < _WORST_ERROR:
-            raise LlmdistError(f"{case.name} differs from float64 by {error:.3g} of the largest value: not timed.")
-        rate = 1000 * case.nbytes / _milliseconds(case.run, case.sets)
         details = {"error": error, "bytes": case.nbytes, "sets": case.sets}
+        if not error < _WORST_ERROR:
+            print(f"WRONG: {case.name} differs from float64 by {error:.3g} of the largest value: not timed.")
+            yield Row("kernels", case.name, "wrong", error, "of the largest value", conditions=details)
+            continue
+        rate = 1000 * case.nbytes / _milliseconds(case.run, case.sets)
         yield Row("kernels", case.name, "read", rate / 1e9, "GB/s", rate / copy_rate, conditions=details)
 
 
@@ -135,7 +167,7 @@ def random_decoder(
 def resident_rows(name: str, device: torch.device, copy_rate: float) -> Iterator[Row]:
     """Yield tokens/s of one CUDA graph per step, as a share of weights and cache over the device copy."""
     weight_format, granted = RESIDENT[name]
-    dtype = torch.float16 if torch.cuda.get_device_capability(device) < (8, 0) else torch.bfloat16
+    dtype = _activations(device)
     ballast = _ballast(device, granted * _GIB)
     config, properties = scenario_config(), torch.cuda.get_device_properties(device)
     shape = Attention(32, 8, 128, 2048, Attention.choose_splits(1, 8, 2048, properties.multi_processor_count))
@@ -169,22 +201,42 @@ def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m llmdist.bench gpu", description=__doc__)
     parser.add_argument("--out", required=True, type=Path, metavar="DIR")
     parser.add_argument("--scenario", choices=SCENARIOS, action="append", help="default: all")
+    parser.add_argument("--work", type=Path, help="folder for the models; a temporary one by default")
     options = parser.parse_args(arguments)
     require_cuda("cuda:0")
     device, chosen = torch.device("cuda:0"), options.scenario or SCENARIOS
-    limits = probes(device)
-    rows: list[Row] = []
-    if "kernels" in chosen:
-        rows += kernel_rows(device, limits["device copy"])
-    for name in RESIDENT:
-        if name in chosen:
-            rows += resident_rows(name, device, limits["device copy"])
-            torch.cuda.empty_cache()
-    gpu = {"gpu": torch.cuda.get_device_name(device), "cuda": str(torch.version.cuda)}
-    rows = [replace(row, conditions={**row.conditions, **gpu}) for row in rows]
     options.out.mkdir(parents=True, exist_ok=True)
-    write_json(options.out / "gpu.json", limits, rows)
-    text = "\n".join([*(f"* {name}: {rate / 1e9:.1f} GB/s" for name, rate in limits.items()), "", table(rows), ""])
-    (options.out / "gpu.md").write_text(text, encoding="utf-8")
+    limits, rows = probes(device), list[Row]()
+    with tempfile.TemporaryDirectory(prefix="llmdist-bench-") as temporary:
+        for name in chosen:
+            try:
+                for row in _rows_of(name, device, limits, options.work or Path(temporary)):
+                    rows.append(replace(row, conditions={**row.conditions, **_gpu(device)}))
+            except (LlmdistError, RuntimeError) as error:
+                print(f"{name} failed: {str(error)[-2000:]}")
+            torch.cuda.empty_cache()
+            text = _written(options.out, limits, rows)  # what was measured stays if a later scenario is cut off
     print(text)
     return 0
+
+
+def _rows_of(name: str, device: torch.device, limits: dict[str, float], work: Path) -> Iterator[Row]:
+    if name == "kernels":
+        yield from kernel_rows(device, limits["device copy"])
+    if name in RESIDENT:
+        yield from resident_rows(name, device, limits["device copy"])
+    if name in PLANS:
+        ballast = _ballast(device, PLANS[name].granted * _GIB)
+        yield from plan_rows(name, device, limits, ballast, work)
+
+
+def _gpu(device: torch.device) -> dict[str, str]:
+    return {"gpu": torch.cuda.get_device_name(device), "cuda": str(torch.version.cuda)}
+
+
+def _written(folder: Path, limits: dict[str, float], rows: Sequence[Row]) -> str:
+    """Write ``gpu.json`` and ``gpu.md``; return the text."""
+    write_json(folder / "gpu.json", limits, rows)
+    text = "\n".join([*(f"* {name}: {rate / 1e9:.1f} GB/s" for name, rate in limits.items()), "", table(rows), ""])
+    (folder / "gpu.md").write_text(text, encoding="utf-8")
+    return text

@@ -29,8 +29,11 @@ class SyntheticShape:
     context: int = 2048
 
 
-#: ``1b`` is TinyLlama-1.1B; ``small`` has the same layers, five of them, and few words.
+#: ``1b`` is TinyLlama-1.1B; ``small`` has the same layers, five of them, and few words; ``8b`` is Llama 3 8B, ``13b``
+#: Llama 2 13B.
 SHAPES = {
+    "8b": SyntheticShape(4096, 14336, 32, 32, 8, 128256, 8192),
+    "13b": SyntheticShape(5120, 13824, 40, 40, 40, 32000, 4096),
     "1b": SyntheticShape(2048, 5632, 22, 32, 4, 32000),
     "small": SyntheticShape(2048, 5632, 5, 32, 4, 4096),
 }

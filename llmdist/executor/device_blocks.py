@@ -1,12 +1,14 @@
 """Decode steps of blocks on a CUDA device through the fused kernels; everything else is left to `model.layers`.
 
-Nothing is copied: a block's kernels read its buffer, resident or a staging slot. Why a model or block does not run
-fused is kept as a sentence in `notes`.
+Nothing is copied: a block's kernels read its buffer, resident or a staging slot. Blocks that follow each other are
+asked for at once: what they launch is recorded at its second use and then replayed, which costs the host one call
+instead of seven per layer. Why a model or block does not run fused is kept as a sentence in `notes`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -28,6 +30,32 @@ from .weights import BlockLayout
 __all__ = ["DeviceBlocks"]
 
 Fused = FusedAttention | FusedMlp | FusedHead
+Weights = Mapping[str, Any]
+KeysAndValues = tuple[Tensor, Tensor] | tuple[Int8Cache, Int8Cache] | None
+
+
+@dataclass(slots=True)
+class _Entry:
+    """The buffers of one number of sequences, where their tokens stand, and what was recorded over them."""
+
+    step: FusedStep
+    start: int | tuple[int, ...] | None = None
+    used: set[tuple[Any, ...]] = field(default_factory=set)
+    replays: dict[tuple[Any, ...], Callable[[], None]] = field(default_factory=dict)
+
+    def place(self, start: int | tuple[int, ...], rope: Rope) -> None:
+        """Bring the positions to the device, once per token."""
+        if self.start == start:
+            return
+        cosines, sines = (table.reshape(-1, table.shape[-1]) for table in rope.tables(start, 1))
+        rows = len(self.step.x)
+        self.step.place(start if isinstance(start, tuple) else (start,) * rows, cosines, sines)
+        self.start = start
+
+
+def _address(weights: Weights) -> int:
+    first = next(iter(weights.values()))
+    return int((first if isinstance(first, Tensor) else first.weight).data_ptr())
 
 
 class DeviceBlocks:
@@ -37,7 +65,7 @@ class DeviceBlocks:
         self._config, self._runtime, self._context, self._batch = config, runtime, context, batch
         self.dtype, self.notes = dtype, dict[str, str]()
         self._modules: dict[str, Any] = {}
-        self._steps: dict[tuple[str, int], tuple[FusedStep, list[Any]]] = {}
+        self._steps: dict[tuple[str, int], _Entry] = {}
         self._blocks: dict[tuple[str, int], Fused | None] = {}
 
     def adopt(self, placement: Placement) -> None:
@@ -90,38 +118,70 @@ class DeviceBlocks:
             self.notes[name] = str(error)
             return layout
 
-    def compute(
-        self, name: str, device: str, weights: Mapping[str, Any], x: Tensor, rope: Rope,
-        cache: tuple[Tensor, Tensor] | tuple[Int8Cache, Int8Cache] | None, start: int | tuple[int, ...],
-    ) -> Tensor | None:  # fmt: skip
-        """Return what block `name` makes of `x` (batch, 1, hidden), which is used up; None where plain layers do.
-
-        For the head `x` is (batch, keep, hidden) and the logits (batch, keep, vocab_size) float32 come back.
-        """
+    def head(self, device: str, weights: Weights, x: Tensor) -> Tensor | None:
+        """Return the logits (batch, keep, vocab_size) float32 of `x` (batch, keep, hidden); None where layers do."""
         rows = x.numel() // x.shape[-1]
-        fits = x.dim() == 3 and x.dtype == self.dtype and rows <= min(MAXIMUM_VECTORS, self._batch)
-        if device not in self._modules or not fits or not weights or (name != "head" and x.shape[1] != 1):
+        if not self._fits(device, x, rows) or not weights:
             return None
-        block = self._block(name, weights)
-        if block is None:
+        block = self._block("head", weights)
+        if not isinstance(block, FusedHead):
             return None
-        step, flat = self._step(device, rows, rope, start), x.contiguous().view(rows, -1)
-        if isinstance(block, FusedHead):
-            return step.head(block, flat).view(*x.shape[:-1], -1).clone()
-        if isinstance(block, FusedMlp):
-            step.mlp(block, flat)
-        else:
-            assert cache is not None, f"{name} has no KV cache"
-            keys, values = cache
-            if not isinstance(keys, Tensor) or not isinstance(values, Tensor):
-                self.notes[name] = "The kernels do not read a KV cache in int8: attention runs through plain layers."
-                return None
-            step.attention(block, flat, (keys, values))
-        return flat.view(x.shape)
+        logits = self._step(device, rows).step.head(block, x.to(self.dtype).contiguous().view(rows, -1))
+        return logits.view(*x.shape[:-1], -1).clone()
 
-    def _block(self, name: str, weights: Mapping[str, Any]) -> Fused | None:
-        first = next(iter(weights.values()))
-        key = name, (first if isinstance(first, Tensor) else first.weight).data_ptr()
+    def compute(
+        self, names: Sequence[str], device: str, weights: Sequence[Weights], x: Tensor, rope: Rope,
+        caches: Sequence[KeysAndValues], start: int | tuple[int, ...],
+    ) -> Tensor | None:  # fmt: skip
+        """Return what blocks `names`, one after the other, make of `x` (batch, 1, hidden).
+
+        `caches` has one entry per block, None for an MLP. None is returned, and nothing computed, where plain layers
+        must do it. The result lies in a buffer that the next step uses again.
+        """
+        rows = x.shape[0]
+        if not self._fits(device, x, rows) or x.shape[1] != 1 or not all(weights):
+            return None
+        blocks = [self._block(name, some) for name, some in zip(names, weights, strict=True)]
+        if not all(blocks) or not all(map(self._readable, names, caches)):
+            return None
+        entry = self._step(device, rows)
+        entry.place(start, rope)
+        step = entry.step
+        if x.data_ptr() != step.x.data_ptr():
+            step.x.copy_(x.view(rows, -1))
+
+        def queue() -> None:
+            for block, cache in zip(blocks, caches, strict=True):
+                if isinstance(block, FusedMlp):
+                    step.mlp(block, step.x)
+                elif isinstance(block, FusedAttention) and cache is not None:
+                    step.attention(block, step.x, cache)  # type: ignore[arg-type]
+
+        keys = next((cache[0] for cache in caches if cache is not None), None)
+        key = *names, _address(weights[0]), keys.data_ptr() if isinstance(keys, Tensor) else 0
+        replay = entry.replays.get(key)
+        if replay is not None:
+            replay()
+        elif key in entry.used:
+            entry.replays[key] = replay = self._runtime.recorded(device, queue)
+            replay()
+        else:
+            entry.used.add(key)
+            queue()
+        return step.x.view(x.shape)
+
+    def _fits(self, device: str, x: Tensor, rows: int) -> bool:
+        """Return whether `device` has kernels for `x` (batch, tokens, hidden) of so many rows, of any type."""
+        return device in self._modules and x.dim() == 3 and rows <= min(MAXIMUM_VECTORS, self._batch)
+
+    def _readable(self, name: str, cache: KeysAndValues) -> bool:
+        if cache is None or all(isinstance(part, Tensor) for part in cache):
+            return True
+        self.notes[name] = "The kernels do not read a KV cache in int8: attention runs through plain layers."
+        return False
+
+    def _block(self, name: str, weights: Weights) -> Fused | None:
+        key = name, _address(weights)
         if key not in self._blocks:
             right = all(w.dtype == self.dtype for w in weights.values() if isinstance(w, Tensor))
             self._blocks[key] = stored_block(name, weights) if right else None
@@ -129,19 +189,15 @@ class DeviceBlocks:
                 self.notes[name] = "Some blocks do not lie as the kernels read them: they run through the plain layers."
         return self._blocks[key]
 
-    def _step(self, device: str, rows: int, rope: Rope, start: int | tuple[int, ...]) -> FusedStep:
+    def _step(self, device: str, rows: int) -> _Entry:
         if (device, rows) not in self._steps:
             for old in [key for key in self._steps if key[0] == device][: 1 - _KEPT_STEPS]:
                 del self._steps[old]
             shape, place = self._shape(device, rows), self._runtime.place(device)
-            step = FusedStep(self._config, self._modules[device], shape, rows, self.dtype, place)
-            self._steps[device, rows] = step, []
-        step, placed = self._steps[device, rows]
-        if placed != [start]:
-            cosines, sines = (table.reshape(-1, table.shape[-1]) for table in rope.tables(start, 1))
-            step.place(start if isinstance(start, tuple) else (start,) * rows, cosines, sines)
-            placed[:] = [start]
-        return step
+            self._steps[device, rows] = _Entry(
+                FusedStep(self._config, self._modules[device], shape, rows, self.dtype, place)
+            )
+        return self._steps[device, rows]
 
     @property
     def reasons(self) -> tuple[str, ...]:
@@ -151,7 +207,7 @@ class DeviceBlocks:
     @property
     def nbytes(self) -> int:
         """Return the bytes of scratch: a part of the plan's workspace."""
-        return sum(step.nbytes for step, _ in self._steps.values())
+        return sum(entry.step.nbytes for entry in self._steps.values())
 
     def clear(self) -> None:
         """Forget every block and buffer."""

@@ -6,9 +6,9 @@ same schedule and give the same logits. Nothing here samples or knows text.
 
 from __future__ import annotations
 
-import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 
 import torch
 from torch import Tensor
@@ -24,6 +24,7 @@ from ..planner.placement import Assignment, Placement
 from .arrivals import Arrivals, Report
 from .demand import demand_pools
 from .device_blocks import DeviceBlocks
+from .device_times import DeviceTimes
 from .fused import FusedBlocks
 from .kv_cache import KVCache
 from .microbatch import MicroBatch, cut, passes
@@ -116,10 +117,14 @@ class Executor:
         self._on_demand = frozenset(name for name, choice in placement.items() if choice.on_demand)
         kept = 1 if self._on_demand else 0  # a slot is kept for experts
         self.schedule = build_schedule(placement, max(1, self.slots - kept))
+        self._runs = tuple(_runs(self.schedule.computes, self._on_demand))
         self.device_blocks.adopt(placement)
         self._layouts = {
             name: self._packed.located(name, choice.precision, self._layout(name, choice))
             for name, choice in placement.items()
+        }
+        self._sizes = {
+            run[0].block: tuple((step.block, self._layouts[step.block].nbytes) for step in run) for run in self._runs
         }
         streamed = {n: p for n, (home, p, _) in homes.items() if home == "disk"}
         missing = self._packed.missing(streamed, self._layouts)
@@ -199,51 +204,51 @@ class Executor:
         ModelError : weights can no longer be read; the next call tries again.
         """
         assert min(map(len, tokens)) >= keep <= self.chunk, "keep lies within every sequence's last chunk"
-        copies: list[CopyFinished] = []
-        computes: list[BlockComputed] = []
+        times = DeviceTimes(self.runtime)
         kept: dict[int, Tensor] = {}
         try:
             self._start()
             for group in passes(cut(tokens, starts, self.chunk), self.pass_tokens):
-                kept |= self._pass(group, keep, copies, computes)
+                kept |= self._pass(group, keep, times)
+            logits = torch.cat([kept[row] for row in range(len(tokens))])
+            times.wait()
         except BaseException:
             self._stop()  # a copy that failed, or was left in its slot, must not meet the next call
             raise
-        logits = torch.cat([kept[row] for row in range(len(tokens))])
-        return Pass(logits, sum(copy.nbytes for copy in copies), tuple(copies), tuple(computes))
+        copies = times.copies
+        return Pass(logits, sum(copy.nbytes for copy in copies), copies, times.computes)
 
     @torch.inference_mode()
-    def _pass(
-        self, batches: list[MicroBatch], keep: int, copies: list[CopyFinished], computes: list[BlockComputed]
-    ) -> dict[int, Tensor]:
+    def _pass(self, batches: list[MicroBatch], keep: int, times: DeviceTimes) -> dict[int, Tensor]:
         """Bring every micro-batch through every block; return the logits of the sequences that end here."""
         kept: dict[int, Tensor] = {}
-        for step in self.schedule.computes:
+        for steps in self._runs:
+            step = steps[0]
             if step.block in self._on_demand:
-                self._compute_on_demand(step, batches, copies, computes)
+                self._compute_on_demand(step, batches, times)
                 continue
             wanted = [wanted_experts(self.config, step.block, batch.x) for batch in batches]
             needed, staged = any(some is None or some for some in wanted), None
             if step.slot is not None and self._copies:
                 staged = self._copies.take(step.block) if needed else self._copies.skip(step.block)
-            began = time.monotonic()
-            weights = staged.tensors if staged is not None else self._views.get(step.block, {})
+            began = times.begin(step.device)
+            weights = [staged.tensors] if staged else [self._views.get(one.block, {}) for one in steps]
             if step.block == "head":
-                kept = self._head(batches, keep, weights, step.device)
+                kept = self._head(batches, keep, weights[0], step.device)
             else:
                 for batch in batches:
-                    batch.x = self._compute(step.block, step.device, batch, weights)
-            computes.append(BlockComputed(step.block, began, time.monotonic(), step.device))
+                    self._compute_run(steps, batch, weights)
+            times.computed(step.device, began, self._sizes[step.block])
             if staged is not None and self._copies:
                 self._copies.release(staged)
-                copies.append(staged.record)
+                times.copied(staged.record, staged)
         return kept
 
     def _compute_on_demand(
-        self, step: Compute, batches: list[MicroBatch], copies: list[CopyFinished], computes: list[BlockComputed]
+        self, step: Compute, batches: list[MicroBatch], times: DeviceTimes
     ) -> None:
         """Compute a group of experts of which only the chosen ones are read, each once for every micro-batch."""
-        pool, began = self._demand[step.device], time.monotonic()
+        pool, began = self._demand[step.device], times.begin(step.device)
         chosen = [wanted_experts(self.config, step.block, batch.x) or frozenset() for batch in batches]
         numbers = sorted(frozenset[int]().union(*chosen))
         for batch in batches:
@@ -254,9 +259,27 @@ class Executor:
                     batch.x = compute_expert(self.config, number, weights, batch.x)
         for batch in batches:
             batch.x = close_experts(self.config, step.block, batch.x)
-        computes.append(BlockComputed(step.block, began, time.monotonic(), step.device))
+        times.computed(step.device, began, self._sizes[step.block])
         if numbers and pool.record is not None:
-            copies.append(pool.record)
+            times.copied(pool.record)
+
+    def _compute_run(
+        self, steps: Sequence[Compute], batch: MicroBatch, weights: Sequence[Mapping[str, Weight]]
+    ) -> None:
+        """Bring a micro-batch through blocks of one device: at once where its kernels take them all."""
+        device, x = steps[0].device, batch.x
+        if device != "cpu" and isinstance(x, Tensor) and x.shape[1:-1] == (1,):
+            names = [step.block for step in steps]
+            caches = [self.cache.rows(n, batch.rows) if n.endswith(".attention") else None for n in names]
+            fused = self.device_blocks.compute(names, device, weights, x, self.ropes[device], caches, batch.start)
+            if fused is not None:
+                batch.x = fused
+                return
+        if len(steps) == 1:
+            batch.x = self._compute(steps[0].block, device, batch, weights[0])
+            return
+        for step, some in zip(steps, weights, strict=True):
+            self._compute_run([step], batch, [some])
 
     def _compute(self, name: str, device: str, batch: MicroBatch, weights: Mapping[str, Weight]) -> Activation:
         if name == "embed":
@@ -270,9 +293,6 @@ class Executor:
             if fused is not None:
                 return fused
             x = x.to(self.dtype)
-            fused = self.device_blocks.compute(name, device, weights, x, self.ropes[device], cache, batch.start)
-            if fused is not None:
-                return fused
         return compute_layer_block(self.config, name, weights, x, self.ropes[device], cache, batch.start)
 
     def _head(
@@ -286,7 +306,7 @@ class Executor:
         x = torch.cat([batch.hidden[:, -keep:].to(self.runtime.place(device), self.dtype) for batch in ending])
         logits = self._fused.compute("head", device, weights, x, self.ropes[device], None, 0)
         if logits is None:
-            logits = self.device_blocks.compute("head", device, weights, x, self.ropes[device], None, 0)
+            logits = self.device_blocks.head(device, weights, x)
         if logits is None:
             logits = head(self.config, dict(weights), x)
         return dict(zip(sequences, logits, strict=True))
@@ -322,6 +342,17 @@ class Executor:
         self._views.clear()
         self._fused.clear()
         self.device_blocks.clear()
+
+
+def _runs(computes: Sequence[Compute], on_demand: frozenset[str]) -> Iterator[tuple[Compute, ...]]:
+    """Yield the computes in runs: resident layers that follow each other on one GPU are asked for together."""
+
+    def kind(step: Compute) -> str | int:
+        layer = step.block.endswith((".attention", ".mlp")) and step.block not in on_demand
+        return step.device if layer and step.slot is None and step.device != "cpu" else id(step)
+
+    for _, run in groupby(computes, key=kind):
+        yield tuple(run)
 
 
 def _home(choice: Assignment) -> tuple[str, str, bool]:

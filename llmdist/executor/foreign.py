@@ -8,7 +8,6 @@ slots and the reader are those of every other model; only the loop over the bloc
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Callable, Mapping
 from functools import cached_property, partial
 from typing import Any
@@ -17,13 +16,14 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import ModelError
-from ..events import BlockComputed, CopyFinished
 from ..kernels.cpu import Weight
 from ..model.checkpoint import Checkpoint
 from ..model.foreign import build_skeleton, head_names, layer_list
 from ..planner.placement import Placement
+from .device_times import DeviceTimes
 from .executor import Executor
 from .microbatch import MicroBatch
+from .runtime import Event
 from .staging import Staged
 from .weights import BlockLayout, fill
 
@@ -154,11 +154,9 @@ class ForeignExecutor(Executor):
         return model
 
     @torch.inference_mode()
-    def _pass(
-        self, batches: list[MicroBatch], keep: int, copies: list[CopyFinished], computes: list[BlockComputed]
-    ) -> dict[int, Tensor]:
+    def _pass(self, batches: list[MicroBatch], keep: int, times: DeviceTimes) -> dict[int, Tensor]:
         """Run one sequence after the other: transformers' loop over the blocks takes no turns."""
-        lender = _Lender(self._copies, self._views)
+        lender = _Lender(self._copies, self._views, times)
         rows = partial(self._embed, weight=self._views.get("embed", {}).get("weight"))
         kept: dict[int, Tensor] = {}
         for batch in batches:
@@ -168,8 +166,6 @@ class ForeignExecutor(Executor):
                 kept[row] = self._foreign.forward(
                     tokens, row, start, min(keep, tokens.numel()), lender.take, lender.give, rows
                 )
-        copies += lender.copies
-        computes += lender.computes
         return kept
 
     @property
@@ -179,25 +175,23 @@ class ForeignExecutor(Executor):
 
 
 class _Lender:
-    """Hands out the weights of one block after the other, and remembers what that took."""
+    """Hands out the weights of one block after the other, and takes down what that took."""
 
-    def __init__(self, copies: Any, views: Mapping[str, Mapping[str, Weight]]) -> None:
-        self._copies, self._views = copies, views
+    def __init__(self, copies: Any, views: Mapping[str, Mapping[str, Weight]], times: DeviceTimes) -> None:
+        self._copies, self._views, self._times = copies, views, times
         self._staged: Staged | None = None
-        self._began = 0.0
-        self.copies: list[CopyFinished] = []
-        self.computes: list[BlockComputed] = []
+        self._began: Event | float = 0.0
 
     def take(self, block: str) -> Mapping[str, Tensor]:
         """Return the block's weights, waiting for their copy."""
         staged: Staged | None = self._copies.take(block) if block not in self._views else None
-        self._staged, self._began = staged, time.monotonic()
+        self._staged, self._began = staged, self._times.begin("cpu")
         found = self._views[block] if staged is None else staged.tensors
         return {name: tensor for name, tensor in found.items() if isinstance(tensor, Tensor)}
 
     def give(self, block: str) -> None:
         """Take the weights back."""
-        self.computes.append(BlockComputed(block, self._began, time.monotonic(), "cpu"))
+        self._times.computed("cpu", self._began, ((block, 0),))
         if self._staged is not None:
             self._copies.release(self._staged)
-            self.copies.append(self._staged.record)
+            self._times.copied(self._staged.record)

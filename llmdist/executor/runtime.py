@@ -2,14 +2,14 @@
 
 All that is CUDA is behind it.
 
-The tests put a runtime in this place that computes on the CPU. `CudaRuntime` has not yet run on a device.
+The tests put a runtime in this place that computes on the CPU.
 """
 
 from __future__ import annotations
 
 import warnings
 import weakref
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cache
 from typing import Protocol, cast
 
@@ -28,6 +28,10 @@ class Event(Protocol):
 
     def synchronize(self) -> None:
         """Let the host wait until the device has come to it."""
+
+    def seconds_until(self, later: Event) -> float:
+        """Return the seconds between two points that the device has passed."""
+        ...
 
 
 class Lane(Protocol):
@@ -80,6 +84,13 @@ class Runtime(Protocol):
     def hold(self, device: str, event: Event) -> None:
         """Let what `device` is asked to compute from now on wait for `event`."""
 
+    def recorded(self, device: str, queue: Callable[[], None]) -> Callable[[], None]:
+        """Return what asks `device` at once for all that `queue` asks it for, which is not computed now.
+
+        Every launch of `queue` was made before, and it allocates nothing.
+        """
+        ...
+
 
 class CudaRuntime:
     """torch.cuda; ``cpu`` passes through, so that one executor serves every placement."""
@@ -104,12 +115,39 @@ class CudaRuntime:
         return _CudaLane(device)
 
     def mark(self, device: str) -> Event:
-        event = torch.cuda.Event()
-        event.record(torch.cuda.current_stream(device))
-        return cast(Event, event)
+        return _CudaEvent(torch.cuda.current_stream(device))
 
     def hold(self, device: str, event: Event) -> None:
-        torch.cuda.current_stream(device).wait_event(cast(torch.cuda.Event, event))
+        torch.cuda.current_stream(device).wait_event(cast(_CudaEvent, event).event)
+
+    def recorded(self, device: str, queue: Callable[[], None]) -> Callable[[], None]:
+        graph, usual, beside = torch.cuda.CUDAGraph(), torch.cuda.current_stream(device), torch.cuda.Stream(device)
+        beside.wait_stream(usual)
+        with torch.cuda.stream(beside):
+            graph.capture_begin(capture_error_mode="thread_local")  # prefetching goes on in its own thread
+            try:
+                queue()
+            finally:
+                graph.capture_end()
+        usual.wait_stream(beside)
+
+        def replay() -> None:
+            with torch.cuda.device(device):
+                graph.replay()
+
+        return replay
+
+
+class _CudaEvent:
+    def __init__(self, stream: torch.cuda.Stream) -> None:
+        self.event = torch.cuda.Event(enable_timing=True)
+        self.event.record(stream)
+
+    def synchronize(self) -> None:
+        self.event.synchronize()
+
+    def seconds_until(self, later: Event) -> float:
+        return float(self.event.elapsed_time(cast(_CudaEvent, later).event)) / 1000
 
 
 class _CudaLane:
@@ -124,12 +162,10 @@ class _CudaLane:
             target.copy_(source, non_blocking=True)
 
     def record(self) -> Event:
-        event = torch.cuda.Event()
-        event.record(self._stream)
-        return cast(Event, event)
+        return _CudaEvent(self._stream)
 
     def wait(self, event: Event) -> None:
-        self._stream.wait_event(cast(torch.cuda.Event, event))
+        self._stream.wait_event(cast(_CudaEvent, event).event)
 
     def synchronize(self) -> None:
         self._stream.synchronize()

@@ -32,12 +32,16 @@ __all__ = ["PrefetchingCopies", "SequentialCopies", "SlotPool", "Staged"]
 
 @dataclass(frozen=True, slots=True)
 class Staged:
-    """The weights of one streamed block in a slot; valid once `pending` has ended and the device has seen `arrived`."""
+    """The weights of one streamed block in a slot; valid once `pending` has ended and the device has seen `arrived`.
+
+    `began`: the point before a copy to a GPU. The times in `record` are then those at which it was asked for.
+    """
 
     copy: Copy
     tensors: Mapping[str, Weight]
     record: CopyFinished
     pending: Pending | None = None
+    began: Event | None = None
     arrived: Event | None = None
 
 
@@ -71,9 +75,9 @@ class SlotPool:
         """Start to fill the copy's slot, which may end after this returns: see `Staged`."""
         start = clock()
         layout, slot = self.layouts[copy.block], self.slots[copy.exec_device, copy.slot]
-        pending = arrived = None
+        pending = began = arrived = None
         if copy.exec_device != "cpu":
-            moved, arrived = self._send(copy, layout, slot)
+            moved, began, arrived = self._send(copy, layout, slot)
         elif copy.home_device != "disk":
             slot[: layout.nbytes].copy_(self.host[copy.block][: layout.nbytes])
             moved = layout.nbytes
@@ -83,10 +87,10 @@ class SlotPool:
             moved = layout.file_bytes
             pending = self.reader.submit(layout.parts(slot))
         record = CopyFinished(copy.block, start, clock(), moved, copy.slot)
-        return Staged(copy, layout.views(slot), record, pending, arrived)
+        return Staged(copy, layout.views(slot), record, pending, began, arrived)
 
-    def _send(self, copy: Copy, layout: BlockLayout, slot: Tensor) -> tuple[int, Event]:
-        """Queue the copy to a GPU behind the last use of its slot; return the bytes from its home, and the event."""
+    def _send(self, copy: Copy, layout: BlockLayout, slot: Tensor) -> tuple[int, Event, Event]:
+        """Queue the copy to a GPU behind the last use of its slot; return the bytes from its home, and its ends."""
         lane, bounce = self._lanes[copy.exec_device], self._bounce.get(copy.exec_device)
         moved, source = layout.nbytes, self.host.get(copy.block)
         if copy.home_device == "disk":
@@ -97,11 +101,12 @@ class SlotPool:
         used = self._used.pop((copy.exec_device, copy.slot), None)
         if used is not None:
             lane.wait(used)
+        began = lane.record()
         lane.copy(slot[: layout.nbytes], source[: layout.nbytes])
         arrived = lane.record()
         if copy.home_device == "disk" and bounce is not None:
             bounce.left(arrived)
-        return moved, arrived
+        return moved, began, arrived
 
     def hand_out(self, staged: Staged) -> Staged:
         """Wait for what the host must wait for, let the device wait for the rest; a read error is raised here."""

@@ -25,7 +25,8 @@ __all__ = ["FusedStep"]
 class FusedStep:
     """Scratch for `batch` sequences of one token each; `positions` (batch) int32 and `angles` are set by the caller.
 
-    `angles`: cosines and sines (batch, head_dim / 2) float32. `logits` (batch, vocab_size) float32.
+    `x` (batch, hidden) holds the tokens between blocks that are asked for together. `angles`: cosines and sines
+    (batch, head_dim / 2) float32. `logits` (batch, vocab_size) float32.
     """
 
     def __init__(
@@ -42,6 +43,7 @@ class FusedStep:
         row, half = (batch, shape.heads, shape.splits), shape.head_dim // 2
         self.positions = buffer(batch, kind=torch.int32).zero_()
         self.angles = buffer(batch, half, kind=torch.float32), buffer(batch, half, kind=torch.float32)
+        self.x = buffer(batch, config.hidden_size)
         self._normed, self._qkv = buffer(batch, config.hidden_size), buffer(batch, shape.row)
         self._query, self._mixed = (buffer(batch, shape.heads, shape.head_dim) for _ in range(2))
         self._inner = buffer(batch * config.intermediate_size)

@@ -41,7 +41,7 @@ def rotate(x: Tensor, positions: Tensor, speeds: Tensor) -> Tensor:
 def attention(query: Tensor, keys: Tensor, values: Tensor, positions: Tensor) -> Tensor:
     """Return the attention of `query` (batch, heads, head_dim) over each sequence's cache up to its position."""
     groups = query.shape[1] // keys.shape[1]
-    out = torch.empty(query.shape, dtype=torch.float64)
+    out = torch.empty(query.shape, dtype=torch.float64, device=query.device)
     for b, position in enumerate(positions.tolist()):
         k = keys[b, :, : position + 1].double().repeat_interleave(groups, 0)
         v = values[b, :, : position + 1].double().repeat_interleave(groups, 0)

@@ -72,6 +72,46 @@ def test_fused_decoding_agrees_with_the_plain_layers(tmp_path: Path, family: str
     plain.close()
 
 
+def test_blocks_that_follow_each_other_are_recorded_once_and_replayed(tmp_path: Path) -> None:
+    """Two layers resident: one recording. Two streamed blocks among them: they and what lies between have their own.
+
+    Recorded at the second use, as the first one sets the kernels up; the logits are those of other placements.
+    """
+    checkpoint, tokens = model(tmp_path), [3, 700, 31, 9]
+    names = [block.name for block in checkpoint.profile.blocks if block.name.startswith("layers")]
+    whole = placed(checkpoint, "bf16")
+    parts = whole.moved({names[1]: Assignment("cuda:0", "cpu", "bf16"), names[2]: Assignment("cpu", "cpu", "bf16")})
+    found = []
+    for placement, recordings in ((whole, 1), (parts, 3)):
+        runtime = VirtualRuntime()
+        executor = Executor(checkpoint, placement, 64, slots=1, runtime=runtime)
+        decode(executor, tokens[:1])
+        assert runtime.recordings == 0
+        found.append(decode(executor, tokens))
+        assert runtime.recordings == recordings
+        executor.close()
+    for one, other in zip(*found, strict=True):
+        assert (one - other).abs().max() < TOLERANCE * other.abs().max()
+
+
+def test_blocks_that_ran_as_one_share_its_time_by_their_bytes(tmp_path: Path) -> None:
+    """In order, without a gap, and every block of the model once."""
+    checkpoint = model(tmp_path)
+    placement = placed(checkpoint, "bf16", "cuda:0 cuda:0 cuda:0 cpu")
+    executor = Executor(checkpoint, placement, 64, runtime=VirtualRuntime())
+    executor.run([PROMPT], [0])
+    done = executor.run([[3]], [len(PROMPT)])
+    assert [one.block for one in done.computes] == [block.name for block in checkpoint.profile.blocks]
+    run = [one for one in done.computes if one.block in ("layers.0.attention", "layers.0.mlp")]
+    assert run[0].end_seconds == run[1].start_seconds
+    attention, mlp = (one.end_seconds - one.start_seconds for one in run)
+    sizes = {name: layout.nbytes for name, layout in executor._layouts.items()}
+    assert mlp / attention == pytest.approx(sizes["layers.0.mlp"] / sizes["layers.0.attention"])
+    assert all(one.start_seconds <= one.end_seconds for one in (*done.computes, *done.copies))
+    assert [copy.block for copy in done.copies] == ["layers.1.attention"]
+    executor.close()
+
+
 def test_why_the_kernels_refuse_is_one_sentence_of_the_executors_note(tmp_path: Path) -> None:
     """Two attention blocks with a cache in int8 are one reason, said once."""
     checkpoint = model(tmp_path)

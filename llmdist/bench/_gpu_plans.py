@@ -1,0 +1,119 @@
+"""Whole plans on the GPU: a model in files, planned under a cap, run by the engine that every session uses.
+
+The engine is a process of its own, so a ballast in this one leaves it exactly the memory that the scenario grants: what
+it takes beyond that fails, as on a small card.
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ..hardware import hardware_profile
+from ..model.checkpoint import Checkpoint
+from ..planner import MaxSeconds, PlanResult, solve
+from ..planner.build import build_problem
+from ..stage.chain import Chain
+from ..stage.messages import Load, Stepped
+from .rows import Row
+from .synthetic import SHAPES, write_synthetic
+
+__all__ = ["PLANS", "PlanScenario", "plan_rows"]
+
+_GIB = 1 << 30
+#: What the driver and torch take of a card before the first weight: a plan under a cap must leave it.
+CONTEXT_BYTES = 700 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class PlanScenario:
+    """A shape of `synthetic`, the precisions that a plan may use, and the GiB of the card that it may take."""
+
+    shape: str
+    precision: str
+    granted: int
+    batch: int = 1
+    prompt: int = 1024
+    tokens: int = 24
+
+
+PLANS = {
+    "8b-bf16-plan": PlanScenario("8b", "bf16", 24),
+    "8b-bf16-8gib": PlanScenario("8b", "bf16", 8),
+}
+
+
+def plan_rows(
+    name: str, device: torch.device, limits: dict[str, float], ballast: torch.Tensor, work: Path
+) -> Iterator[Row]:
+    """Yield tokens/s of decoding and prefill of one scenario, beside what was predicted."""
+    scenario = PLANS[name]
+    folder = work / f"llama-{scenario.shape}"
+    write_synthetic(folder, SHAPES[scenario.shape])
+    checkpoint = Checkpoint.open(folder)
+    problem = build_problem(
+        checkpoint.profile, hardware_profile(folder), vram=scenario.granted * _GIB - CONTEXT_BYTES,
+        precision=scenario.precision, context=2048, batch=scenario.batch,
+    )  # fmt: skip
+    plan = solve(problem, stop=MaxSeconds(3.0))
+    before, _ = torch.cuda.mem_get_info(device)
+    started = time.perf_counter()
+    notes: list[str] = []
+    load = Load(str(folder), plan.placement, 2048, scenario.batch, problem.slots, True)
+    chain = Chain(load, isolate=True, on_note=notes.append)
+    try:
+        load_seconds = time.perf_counter() - started
+        prefill, seconds, last = _run(chain, scenario)
+        used = before - torch.cuda.mem_get_info(device)[0]
+    finally:
+        chain.close()
+    details = {
+        **_described(plan), "load seconds": load_seconds, "used GiB": used / _GIB, "granted GiB": scenario.granted,
+        "copied bytes per token": last.bytes_moved, "batch": scenario.batch, "notes": notes,
+        "prefill predicted seconds": plan.prediction.ttft_seconds,
+    }  # fmt: skip
+    limit = max(
+        last.bytes_moved / limits["pinned to device"],
+        sum(v for k, v in plan.prediction.peak_bytes.items() if k.startswith("cuda")) / limits["device read"],
+    )
+    rate = scenario.batch / seconds
+    yield Row(name, "llmdist", "decode", rate, "tokens/s", limit / seconds, conditions=details)
+    rate = scenario.batch * scenario.prompt / prefill
+    yield Row(name, "llmdist", "prefill", rate, "tokens/s", conditions=details)
+
+
+def _run(chain: Chain, scenario: PlanScenario) -> tuple[float, float, Stepped]:
+    """Return the seconds of a warm prefill, the median seconds of a decode step, and the last step."""
+    prompt = tuple(i % 1000 + 3 for i in range(scenario.prompt))
+    prefills, seconds = [], []
+    for _ in range(3):
+        start = time.perf_counter()
+        done = chain.forward((prompt,) * scenario.batch, True, ((),) * scenario.batch)
+        prefills.append(time.perf_counter() - start)
+    history = list(prompt)
+    for _ in range(scenario.tokens):
+        assert done.token_ids is not None
+        new = tuple((token,) for token in done.token_ids)
+        start = time.perf_counter()
+        done = chain.forward(new, True, (tuple(history),) * scenario.batch, (len(prompt),) * scenario.batch)
+        seconds.append(time.perf_counter() - start)
+        history.append(0)
+    return statistics.median(prefills[1:]), statistics.median(seconds[3:]), done
+
+
+def _described(plan: PlanResult) -> dict[str, Any]:
+    """Return how the plan places blocks, and what it says of them."""
+    kinds: dict[str, int] = {}
+    for name, choice in plan.placement.items():
+        label = f"{choice.exec_device}<{choice.home_device} {choice.precision} {name.rsplit('.')[-1]}"
+        kinds[label] = kinds.get(label, 0) + 1
+    return {
+        "placement": kinds, "predicted tokens/s": plan.prediction.tokens_per_second, "gap": plan.gap,
+        "predicted peak bytes": dict(plan.prediction.peak_bytes),
+    }  # fmt: skip

@@ -1,0 +1,119 @@
+"""The executor and the session on a real CUDA device; skipped where there is none."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from tiny import write_tiny
+
+import llmdist
+from llmdist.executor import Executor
+from llmdist.model.checkpoint import Checkpoint
+from llmdist.planner.placement import Assignment, Placement
+
+pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+PROMPT = [5, 77, 300, 12, 9, 41, 8]
+WIDE = {"hidden_size": 128, "intermediate_size": 256, "num_attention_heads": 4, "num_key_value_heads": 2,
+        "head_dim": 64, "num_layers": 4, "eos_token_id": None}  # fmt: skip
+TOLERANCE = 2**-5  # of the largest logit: roundings that fall differently
+
+
+@pytest.fixture(autouse=True)
+def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep packed blocks in a folder of the test's own."""
+    monkeypatch.setattr("llmdist.model.quantize.cache_folder", lambda: tmp_path / "cache")
+
+
+def model(folder: Path, family: str = "llama", **more: object) -> Checkpoint:
+    """Return a tiny model of sizes that fill the kernels' chunks."""
+    return Checkpoint.open(write_tiny(folder / "model", family, "bfloat16", **{**WIDE, **more}))
+
+
+def placed(checkpoint: Checkpoint, precision: str, homes: str = "cuda:0") -> Placement:
+    """Return a placement on the GPU; the embedding is looked up on the CPU, layers' homes are `homes` in turn."""
+    names, ring = tuple(block.name for block in checkpoint.profile.blocks), homes.split()
+    plain = "fp16" if precision == "fp16" else "bf16"
+    choices = [
+        Assignment("cpu", "cpu", plain) if name == "embed" else Assignment("cuda:0", ring[i % len(ring)], precision)
+        for i, name in enumerate(names)
+    ]
+    return Placement(names, tuple(choices))
+
+
+def decode(executor: Executor, tokens: list[int], batch: int = 1) -> list[torch.Tensor]:
+    """Return the logits of the prompt and of each given token after it."""
+    found = [executor.run([PROMPT] * batch, [0] * batch).logits.cpu()]
+    for i, token in enumerate(tokens):
+        found.append(executor.run([[token]] * batch, [len(PROMPT) + i] * batch).logits.cpu())
+    return found
+
+
+@pytest.mark.parametrize("batch", [1, 3, 8])
+@pytest.mark.parametrize(
+    ("family", "precision"),
+    [("llama", "bf16"), ("llama", "fp16"), ("qwen3", "int8"), ("qwen2", "int4"), ("llama", "int4")],
+)
+def test_fused_decoding_agrees_with_the_plain_layers(tmp_path: Path, family: str, precision: str, batch: int) -> None:
+    """The kernels on the device, against torch's operators on the same device."""
+    checkpoint = model(tmp_path, family)
+    executor = Executor(checkpoint, placed(checkpoint, precision), 64, batch)
+    plain = Executor(checkpoint, placed(checkpoint, precision), 64, batch)
+    plain.device_blocks.compute = lambda *_: None  # type: ignore[method-assign]
+    tokens = [3, 700, 31]
+    found, wanted = decode(executor, tokens, batch), decode(plain, tokens, batch)
+    for got, expected in zip(found, wanted, strict=True):
+        assert (got - expected).abs().max() < TOLERANCE * expected.abs().max()
+    assert executor.device_blocks.notes == {}
+    executor.close()
+    plain.close()
+
+
+@pytest.mark.parametrize("homes", ["cpu", "disk", "cuda:0 cpu disk cpu"])
+@pytest.mark.parametrize("precision", ["bf16", "int8", "int4"])
+def test_streamed_blocks_give_the_very_logits_of_resident_ones(tmp_path: Path, precision: str, homes: str) -> None:
+    """Through slots, a lane and pinned buffers, prefetched over token borders; 40 tokens would show a race."""
+    checkpoint, tokens = model(tmp_path, num_layers=8), [(17 * i) % 700 for i in range(40)]
+    found = []
+    for where, streaming in ((homes, True), (homes, False), ("cuda:0", True)):
+        executor = Executor(checkpoint, placed(checkpoint, precision, where), 64, streaming=streaming)
+        found.append(decode(executor, tokens))
+        executor.close()
+    for streamed, sequential, resident in zip(*found, strict=True):
+        assert torch.equal(streamed, sequential)
+        assert torch.equal(streamed, resident)
+
+
+def test_blocks_move_between_cpu_and_gpu_without_losing_the_context(tmp_path: Path) -> None:
+    """The KV cache goes along; logits stay within the type's rounding."""
+    checkpoint = model(tmp_path)
+    gpu = placed(checkpoint, "bf16")
+    cpu = Placement(gpu.blocks, tuple(Assignment("cpu", "cpu", "bf16") for _ in gpu.blocks))
+    executor, still = Executor(checkpoint, cpu, 64), Executor(checkpoint, cpu, 64)
+    for number, (token, placement) in enumerate(zip([3, 700, 31, 8], [gpu, cpu, gpu, cpu], strict=True)):
+        if number == 0:
+            assert torch.equal(*(e.run([PROMPT], [0]).logits for e in (executor, still)))
+        executor.apply(placement)
+        found, wanted = (e.run([[token]], [len(PROMPT) + number]).logits.cpu() for e in (executor, still))
+        assert (found - wanted).abs().max() < TOLERANCE * wanted.abs().max()
+    executor.close()
+    still.close()
+
+
+def test_the_session_uses_the_gpu_and_stays_under_its_cap() -> None:
+    """The bundled model: planned, generated, replanned with less, and the same text as on the CPU."""
+    session = llmdist.load("demo")
+    try:
+        question = "Question: What do ants follow? Answer:"
+        plan = session.plan(vram="1GiB", seconds=1)
+        assert any(choice.exec_device == "cuda:0" for choice in plan.placement.assignments)
+        text = "".join(step.text for step in session.generate(question, max_new_tokens=24))
+        session.plan(ram="1GiB", seconds=1, locks={
+            name: Assignment("cpu", "cpu", "bf16") for name, _ in plan.placement.items()
+        })  # fmt: skip
+        assert "".join(step.text for step in session.generate(question, max_new_tokens=24)) == text
+        print("predicted", plan.prediction, "\ntext", text, file=sys.stderr)
+    finally:
+        session.unload()
