@@ -9,7 +9,7 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +33,7 @@ CONTEXT_BYTES = 700 << 20
 
 @dataclass(frozen=True, slots=True)
 class PlanScenario:
-    """A shape of `synthetic`, the precisions that a plan may use, and the GiB of the card that it may take."""
+    """A shape of `synthetic`, the precisions and modes that a plan may use, and the GiB of the card it may take."""
 
     shape: str
     precision: str
@@ -41,11 +41,13 @@ class PlanScenario:
     batch: int = 1
     prompt: int = 1024
     tokens: int = 24
+    modes: tuple[str, ...] = ("resident", "streamed", "split")
 
 
 PLANS = {
     "8b-bf16-plan": PlanScenario("8b", "bf16", 24),
-    "8b-bf16-8gib": PlanScenario("8b", "bf16", 8),
+    "8b-bf16-8gib-streamed": PlanScenario("8b", "bf16", 8, modes=("resident", "streamed")),
+    "8b-bf16-8gib-hybrid": PlanScenario("8b", "bf16", 8),
 }
 
 
@@ -56,11 +58,12 @@ def plan_rows(
     scenario = PLANS[name]
     folder = work / f"llama-{scenario.shape}"
     write_synthetic(folder, SHAPES[scenario.shape])
-    checkpoint = Checkpoint.open(folder)
+    checkpoint, hardware = Checkpoint.open(folder), hardware_profile(Path.home())
     problem = build_problem(
-        checkpoint.profile, hardware_profile(folder), vram=scenario.granted * _GIB - CONTEXT_BYTES,
+        checkpoint.profile, hardware, vram=scenario.granted * _GIB - CONTEXT_BYTES,
         precision=scenario.precision, context=2048, batch=scenario.batch,
     )  # fmt: skip
+    problem = replace(problem, modes=scenario.modes)
     plan = solve(problem, stop=MaxSeconds(3.0))
     before, _ = torch.cuda.mem_get_info(device)
     started = time.perf_counter()
@@ -76,7 +79,7 @@ def plan_rows(
     details = {
         **_described(plan), "load seconds": load_seconds, "used GiB": used / _GIB, "granted GiB": scenario.granted,
         "copied bytes per token": last.bytes_moved, "batch": scenario.batch, "notes": notes,
-        "prefill predicted seconds": plan.prediction.ttft_seconds,
+        "prefill predicted seconds": plan.prediction.ttft_seconds, "milliseconds": _milliseconds(last),
     }  # fmt: skip
     limit = max(
         last.bytes_moved / limits["pinned to device"],
@@ -107,11 +110,22 @@ def _run(chain: Chain, scenario: PlanScenario) -> tuple[float, float, Stepped]:
     return statistics.median(prefills[1:]), statistics.median(seconds[3:]), done
 
 
+def _milliseconds(step: Stepped) -> dict[str, float]:
+    """Return what the blocks of the last token took, by kind, the copies, and from the first block to the last."""
+    found: dict[str, float] = {}
+    for one in step.computes:
+        kind = one.block.rsplit(".")[-1]
+        found[kind] = found.get(kind, 0.0) + 1000 * (one.end_seconds - one.start_seconds)
+    found["copies"] = 1000 * sum(copy.end_seconds - copy.start_seconds for copy in step.copies)
+    found["whole"] = 1000 * (step.computes[-1].end_seconds - step.computes[0].start_seconds)
+    return found
+
+
 def _described(plan: PlanResult) -> dict[str, Any]:
     """Return how the plan places blocks, and what it says of them."""
     kinds: dict[str, int] = {}
     for name, choice in plan.placement.items():
-        label = f"{choice.exec_device}<{choice.home_device} {choice.precision} {name.rsplit('.')[-1]}"
+        label = f"{choice.label} {name.rsplit('.')[-1]}"
         kinds[label] = kinds.get(label, 0) + 1
     return {
         "placement": kinds, "predicted tokens/s": plan.prediction.tokens_per_second, "gap": plan.gap,

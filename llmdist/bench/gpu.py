@@ -19,6 +19,7 @@ import torch
 
 from ..errors import LlmdistError
 from ..kernels.cuda_module import CudaModule, require_cuda
+from ..kernels.device_rates import activation_dtype, recorded, replay_seconds
 from ..kernels.fused import FusedAttention, FusedDecoder, FusedHead, FusedMlp, instances_of
 from ..kernels.instances import Instance
 from ..kernels.launch import Attention
@@ -35,6 +36,7 @@ RESIDENT = {"8b-bf16": ("dense", 24), "8b-int8": ("int8", 24), "8b-int4": ("int4
 SCENARIOS = ("probes", "kernels", *RESIDENT, *PLANS)
 #: Largest error over the largest value: four roundings to bf16, which the gated product has.
 _WORST_ERROR = 2**-6
+_LAUNCHES = 16
 _ROTATED_BYTES = 512 << 20  # more than any L2
 
 
@@ -73,6 +75,17 @@ def void(_: object) -> None:
     """Drop a result, so that a lambda returns None."""
 
 
+def _launch_seconds(case: Case) -> float:
+    """Return the seconds of one launch among others behind each other, as decoding queues them."""
+    count = -(-_LAUNCHES // case.sets) * case.sets
+
+    def queue() -> None:
+        for i in range(count):
+            case.run(i % case.sets)
+
+    return replay_seconds(recorded(queue), 10) / count
+
+
 @dataclass(frozen=True, slots=True)
 class _Planned:
     """A case to come: the instances it launches, and how it is made once they are compiled."""
@@ -82,7 +95,7 @@ class _Planned:
 
 
 def _cases(device: torch.device) -> list[_Planned]:
-    dtype = _activations(device)
+    dtype = activation_dtype(device)
     sizes = {"norm_qkv": (6144, 4096), "norm_gateup_swiglu": (14336, 4096), "residual_gemv": (4096, 14336)}
     found = []
     for weight_format in ("dense", "int8", "int4g128", "int4g64", "int4g32"):
@@ -110,10 +123,6 @@ def _attention(what: tuple[Any, ...], module: CudaModule) -> Case:
     return attention_case(module, *what)
 
 
-def _activations(device: torch.device) -> torch.dtype:
-    return torch.float16 if torch.cuda.get_device_capability(device) < (8, 0) else torch.bfloat16
-
-
 def kernel_rows(device: torch.device, copy_rate: float) -> Iterator[Row]:
     """Yield the error of every kernel, and the rate of the right ones: a wrong one is said and not timed."""
     planned = _cases(device)
@@ -126,7 +135,7 @@ def kernel_rows(device: torch.device, copy_rate: float) -> Iterator[Row]:
             print(f"WRONG: {case.name} differs from float64 by {error:.3g} of the largest value: not timed.")
             yield Row("kernels", case.name, "wrong", error, "of the largest value", conditions=details)
             continue
-        rate = 1000 * case.nbytes / _milliseconds(case.run, case.sets)
+        rate = case.nbytes / _launch_seconds(case)
         yield Row("kernels", case.name, "read", rate / 1e9, "GB/s", rate / copy_rate, conditions=details)
 
 
@@ -167,25 +176,27 @@ def random_decoder(
 def resident_rows(name: str, device: torch.device, copy_rate: float) -> Iterator[Row]:
     """Yield tokens/s of one CUDA graph per step, as a share of weights and cache over the device copy."""
     weight_format, granted = RESIDENT[name]
-    dtype = _activations(device)
+    dtype = activation_dtype(device)
     ballast = _ballast(device, granted * _GIB)
     config, properties = scenario_config(), torch.cuda.get_device_properties(device)
     shape = Attention(32, 8, 128, 2048, Attention.choose_splits(1, 8, 2048, properties.multi_processor_count))
     module = CudaModule(instances_of(config, dtype, weight_format, shape, 1), str(device))
     decoder = random_decoder(config, weight_format, module, shape, dtype, device)
     decoder.positions.fill_(1023)
-    decoder.queue()
-    torch.cuda.synchronize(device)
-    graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
-        decoder.queue()
-    seconds = _milliseconds(lambda i: graph.replay(), 1, 50) / 1000
+    seconds = replay_seconds(recorded(decoder.queue), 50)
+    module.overlaps, overlapped = False, module.overlaps
+    apart = replay_seconds(recorded(decoder.queue), 50)
+    module.overlaps = overlapped
     packed = [m for a, m2 in decoder.layers for m in (a.qkv, a.o, m2.gate_up, m2.down)]
     cached = len(decoder.cache) * 2 * 1024 * config.num_kv_heads * config.head_dim * dtype.itemsize
     nbytes = sum(m.nbytes for m in [*packed, decoder.head.matrix]) + cached
     free, total = torch.cuda.mem_get_info(device)
     details = {"bytes per token": nbytes, "granted GiB": granted, "used GiB": (total - free - ballast.nbytes) / _GIB}
     yield Row(name, "llmdist", "decode", 1 / seconds, "tokens/s", nbytes / copy_rate / seconds, conditions=details)
+    if overlapped:
+        one = "llmdist, kernels one after the other"
+        share = nbytes / copy_rate / apart
+        yield Row(name, one, "decode", 1 / apart, "tokens/s", share, apart / seconds, conditions=details)
 
 
 def _ballast(device: torch.device, granted: int) -> torch.Tensor:

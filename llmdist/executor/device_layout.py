@@ -48,7 +48,7 @@ class DeviceLayout(BlockLayout):
         ModelError : it would take more bytes than the plan counts.
         """
         found = cls(
-            layout.entries, layout.slots, layout.nbytes,
+            layout.entries, layout.slots, layout.nbytes, part=layout.part,
             dtype=dtype, weight_format=KERNEL_FORMATS[precision], module=module,
         )  # fmt: skip
         if found._end() > layout.nbytes:
@@ -106,7 +106,8 @@ class DeviceLayout(BlockLayout):
 
     def kept_as(self, precision: str) -> str:
         """Return the name under which the packed bytes are kept: another order than the CPU's."""
-        return f"{precision}.kernels.{str(self.dtype).removeprefix('torch.')}"
+        kernels = f"kernels.{str(self.dtype).removeprefix('torch.')}"
+        return ".".join(filter(None, (precision, kernels, self.part)))
 
     def make(self, buffer: Tensor) -> None:
         """Read the block from the checkpoint and pack it into `buffer` (uint8, CPU), a few MiB at a time."""

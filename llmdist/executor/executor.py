@@ -7,7 +7,7 @@ same schedule and give the same logits. Nothing here samples or knows text.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 
 import torch
@@ -18,7 +18,7 @@ from ..events import BlockComputed, CopyFinished
 from ..kernels.cpu import Weight
 from ..model.checkpoint import Checkpoint
 from ..model.compute import Activation, close_experts, compute_expert, compute_layer_block, wanted_experts
-from ..model.layers import Rope, head, scale_embedding
+from ..model.layers import Rope, head, mlp_share, scale_embedding
 from ..model.reader import Reader, aligned_buffer
 from ..planner.placement import Assignment, Placement
 from .arrivals import Arrivals, Report
@@ -31,6 +31,7 @@ from .microbatch import MicroBatch, cut, passes
 from .packed_blocks import PackedBlocks
 from .runtime import CudaRuntime, Runtime
 from .schedule import Compute, build_schedule
+from .split_blocks import SplitBlocks, own_entries
 from .staging import PrefetchingCopies, SequentialCopies, SlotPool
 from .weights import TORCH_DTYPES, BlockLayout, read_rows
 
@@ -91,13 +92,14 @@ class Executor:
         self.dtype = _activation_dtype(placement)
         self._packed, self._fused = PackedBlocks(checkpoint.identity()), FusedBlocks(self.config)
         self.device_blocks = DeviceBlocks(self.config, self.runtime, context, batch, self.dtype)
-        self.ropes = {device: Rope(self.config, self.runtime.place(device)) for device in devices}
+        self.ropes = {device: Rope(self.config, self.runtime.place(device)) for device in {*devices, "cpu"}}
         kind = kv if kv == "int8" else self.dtype
         self.cache = KVCache(self.config, placement, batch, context, kind, self.runtime.place)
         self.chunk, self.pass_tokens = CHUNK_TOKENS, pass_tokens(self.config.hidden_size)
         self.reader = Reader(piece_bytes=self._piece_bytes(placement))
+        self._split = SplitBlocks(checkpoint, self.runtime, self._packed, self.reader)
         self._weights: dict[str, Tensor] = {}
-        self._homes: dict[str, tuple[str, str, bool]] = {}
+        self._homes: dict[str, tuple[str, str, bool, int]] = {}
         self._copies: SequentialCopies | PrefetchingCopies | None = None
         try:
             self._adopt(placement)
@@ -112,12 +114,14 @@ class Executor:
             if homes[name] != self._homes[name]:
                 del self._weights[name]
         self._homes = homes
+        self._split.leave(placement)
         self.placement = placement
         self._one_device = len({choice.exec_device for choice in placement.assignments}) == 1
         self._on_demand = frozenset(name for name, choice in placement.items() if choice.on_demand)
         kept = 1 if self._on_demand else 0  # a slot is kept for experts
         self.schedule = build_schedule(placement, max(1, self.slots - kept))
-        self._runs = tuple(_runs(self.schedule.computes, self._on_demand))
+        split = {name for name, choice in placement.items() if choice.cpu_eighths}
+        self._runs = tuple(_runs(self.schedule.computes, self._on_demand | split))
         self.device_blocks.adopt(placement)
         self._layouts = {
             name: self._packed.located(name, choice.precision, self._layout(name, choice))
@@ -126,22 +130,26 @@ class Executor:
         self._sizes = {
             run[0].block: tuple((step.block, self._layouts[step.block].nbytes) for step in run) for run in self._runs
         }
-        streamed = {n: p for n, (home, p, _) in homes.items() if home == "disk"}
+        streamed = {n: p for n, (home, p, *_) in homes.items() if home == "disk"}
         missing = self._packed.missing(streamed, self._layouts)
         coming = {
-            name: home for name, (home, _, _) in homes.items()
+            name: home for name, (home, *_) in homes.items()
             if home != "disk" and name not in self._weights and not self._is_tied_embedding(name)
         }  # fmt: skip
-        arrivals = Arrivals(self._report, sum(self._layouts[name].nbytes for name in (*missing, *coming)))
+        parts = self._split.coming(placement)
+        expected = sum(self._layouts[name].nbytes for name in (*missing, *coming))
+        arrivals = Arrivals(self._report, expected + sum(part.nbytes for part in parts.values()))
         self._packed.prepare(missing, self._layouts, arrivals)
         self._pool = SlotPool(self.schedule, self._layouts, self._weights, self.reader, self.runtime)
         self._demand = demand_pools(placement, self._layouts, self.slots, self._weights, self.reader)
         for name, home in coming.items():
             self._weights[name] = self._read(name, home, arrivals)
+        self._split.bring(placement, parts, arrivals)
         self._views = {name: self._layouts[name].views(buffer) for name, buffer in self._weights.items()}
 
     def _layout(self, name: str, choice: Assignment) -> BlockLayout:
-        plain = BlockLayout.of(self.checkpoint.block_tensors(name), choice.precision)
+        entries, part = own_entries(self.checkpoint.block_tensors(name), choice)
+        plain = replace(BlockLayout.of(entries, choice.precision), part=part)
         return self.device_blocks.layout(name, choice.exec_device, choice.precision, plain)
 
     def _start(self) -> None:
@@ -163,7 +171,7 @@ class Executor:
         return name == "embed" and self.config.tie_embeddings
 
     def _read(self, name: str, home: str, arrivals: Arrivals) -> Tensor:
-        nbytes, (_, precision, on_gpu) = self._layouts[name].nbytes, self._homes[name]
+        nbytes, (_, precision, on_gpu, _) = self._layouts[name].nbytes, self._homes[name]
         pinned = home == "cpu" and on_gpu and name != "embed"
         buffer = self.runtime.pinned(nbytes) if pinned else aligned_buffer(nbytes)
         made = self._packed.fill(name, precision, self._layouts[name], buffer, self.reader)
@@ -268,6 +276,13 @@ class Executor:
     ) -> None:
         """Bring a micro-batch through blocks of one device: at once where its kernels take them all."""
         device, x = steps[0].device, batch.x
+        if steps[0].block in self._split and isinstance(x, Tensor):
+            name = steps[0].block
+            x = x.to(self.runtime.place(device), self.dtype)
+            batch.x = self._split.compute(
+                name, device, x, self.ropes["cpu"], lambda x: self._own_share(name, device, batch, x, weights[0])
+            )
+            return
         if device != "cpu" and isinstance(x, Tensor) and x.shape[1:-1] == (1,):
             names = [step.block for step in steps]
             caches = [self.cache.rows(n, batch.rows) if n.endswith(".attention") else None for n in names]
@@ -280,6 +295,15 @@ class Executor:
             return
         for step, some in zip(steps, weights, strict=True):
             self._compute_run([step], batch, [some])
+
+    def _own_share(
+        self, name: str, device: str, batch: MicroBatch, x: Tensor, weights: Mapping[str, Weight]
+    ) -> Tensor:
+        """Return `x` plus what the device's own neurons of a split block add."""
+        rope, found = self.ropes[device], None
+        if x.shape[1] == 1:
+            found = self.device_blocks.compute([name], device, [weights], x, rope, [None], batch.start)
+        return x + mlp_share(self.config, weights, x) if found is None else found
 
     def _compute(self, name: str, device: str, batch: MicroBatch, weights: Mapping[str, Weight]) -> Activation:
         if name == "embed":
@@ -322,7 +346,7 @@ class Executor:
     def held_bytes(self) -> int:
         """Return the bytes of weights, staging slots and KV cache; the reader's pieces belong to the workspace."""
         staged = self._pool.nbytes + sum(pool.nbytes for pool in self._demand.values())
-        return sum(w.nbytes for w in self._weights.values()) + staged + self.cache.nbytes
+        return sum(w.nbytes for w in self._weights.values()) + self._split.nbytes + staged + self.cache.nbytes
 
     @property
     def note(self) -> str:
@@ -341,23 +365,24 @@ class Executor:
         self._weights.clear()
         self._views.clear()
         self._fused.clear()
+        self._split.close()
         self.device_blocks.clear()
 
 
-def _runs(computes: Sequence[Compute], on_demand: frozenset[str]) -> Iterator[tuple[Compute, ...]]:
+def _runs(computes: Sequence[Compute], alone: frozenset[str]) -> Iterator[tuple[Compute, ...]]:
     """Yield the computes in runs: resident layers that follow each other on one GPU are asked for together."""
 
     def kind(step: Compute) -> str | int:
-        layer = step.block.endswith((".attention", ".mlp")) and step.block not in on_demand
+        layer = step.block.endswith((".attention", ".mlp")) and step.block not in alone
         return step.device if layer and step.slot is None and step.device != "cpu" else id(step)
 
     for _, run in groupby(computes, key=kind):
         yield tuple(run)
 
 
-def _home(choice: Assignment) -> tuple[str, str, bool]:
-    """Return what a block's bytes depend on: where they rest, the precision, and whether a GPU's kernels read them."""
-    return choice.home_device, choice.precision, choice.exec_device != "cpu"
+def _home(choice: Assignment) -> tuple[str, str, bool, int]:
+    """Return what a block's bytes depend on: where, at which precision, whether for a GPU's kernels, which part."""
+    return choice.home_device, choice.precision, choice.exec_device != "cpu", choice.cpu_eighths
 
 
 def _activation_dtype(placement: Placement) -> torch.dtype:

@@ -33,7 +33,8 @@ _BOUNCE_BYTES = 4 << 20
 class BlockLayout:
     """Where each tensor of a block lies in its buffer.
 
-    `packed` is the file that holds the buffer's bytes from `packed_offset` on, if quantised.
+    `packed` is the file that holds the buffer's bytes from `packed_offset` on, if quantised. `part` names the part of
+    the block that this is, if not all of it.
     """
 
     entries: Mapping[str, TensorEntry]
@@ -41,6 +42,7 @@ class BlockLayout:
     nbytes: int
     packed: Path | None = None
     packed_offset: int = 0
+    part: str = ""
 
     @classmethod
     def of(cls, entries: Mapping[str, TensorEntry], form: torch.dtype | str) -> BlockLayout:
@@ -63,7 +65,7 @@ class BlockLayout:
 
     def kept_as(self, precision: str) -> str:
         """Return the name under which the packed bytes are kept."""
-        return precision
+        return ".".join(filter(None, (precision, self.part)))
 
     def make(self, buffer: Tensor) -> None:
         """Read the tensors from the checkpoint and leave them quantised in `buffer` (uint8, CPU)."""

@@ -9,7 +9,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import date
 from itertools import pairwise
@@ -18,7 +18,8 @@ from typing import NamedTuple
 
 import torch
 
-from ..errors import HardwareError
+from ..errors import HardwareError, LlmdistError
+from ..kernels.device_rates import block_seconds, read_rates
 from ..kernels.linear import linear
 from ..model.direct_file import ALIGNMENT
 from ..model.probe_blocks import tiny_blocks
@@ -76,11 +77,26 @@ def measure(
 
 def _timed_device(device: Device, matrix_bytes: int, seconds: float) -> Device:
     target = torch.device(device.name)
+    if device.kind == "cuda":
+        with suppress(LlmdistError):  # no compiler for the kernels: torch's operators decide
+            return _timed_by_kernels(device, target, matrix_bytes, seconds)
     return replace(
         device,
         bandwidth=_gemv_rate(target, matrix_bytes, seconds),
         flops=_matmul_rate(target, matrix_bytes, seconds),
         overhead_seconds=_block_overhead(target, seconds / 4),
+    )
+
+
+def _timed_by_kernels(device: Device, target: torch.device, matrix_bytes: int, seconds: float) -> Device:
+    """Return the device with what the kernels of decoding reach on it, and torch's matmul."""
+    rates = read_rates(target)
+    return replace(
+        device,
+        bandwidth=rates["dense"],
+        flops=_matmul_rate(target, matrix_bytes, seconds),
+        overhead_seconds=block_seconds(target),
+        precision_factors={"int8": rates["dense"] / rates["int8"], "int4": rates["dense"] / rates["int4g32"]},
     )
 
 

@@ -1,7 +1,8 @@
 """One launch as data, and what runs it: a CUDA module here, the tests' host build elsewhere.
 
 A `Launch` holds everything that the driver is told. `CudaModule` compiles the instances it is asked for, keeps the
-machine code in the user's cache folder, and launches on torch's current stream. It has not yet run on a device.
+machine code in the user's cache folder, and launches on torch's current stream. While that stream records, kernels may
+begin before the one ahead has ended (from sm_90 on): they ask for their weights and then wait.
 """
 
 from __future__ import annotations
@@ -26,6 +27,24 @@ __all__ = ["CudaModule", "KernelModule", "Launch", "compile_cached", "require_cu
 
 _DYNAMIC_SHARED = 8  # CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES
 _DEFAULT_SHARED_BYTES = 48 << 10
+
+
+_MAY_BEGIN_EARLY = 6  # CU_LAUNCH_ATTRIBUTE_PROGRAMMATIC_STREAM_SERIALIZATION
+
+
+class _Attribute(ctypes.Structure):
+    """CUlaunchAttribute: which, and a union of 64 bytes that begins with the value."""
+
+    _fields_ = [("kind", ctypes.c_uint64), ("value", ctypes.c_int), ("rest", ctypes.c_char * 60)]
+
+
+class _Config(ctypes.Structure):
+    """CUlaunchConfig."""
+
+    _fields_ = [
+        *((name, ctypes.c_uint) for name in ("grid_x", "grid_y", "grid_z", "block_x", "block_y", "block_z", "shared")),
+        ("stream", ctypes.c_void_p), ("attributes", ctypes.POINTER(_Attribute)), ("count", ctypes.c_uint),
+    ]  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,15 +111,19 @@ def _write(path: Path, data: bytes) -> None:
 
 
 class CudaModule:
-    """The kernels of `instances` on one CUDA device, loaded through the driver."""
+    """The kernels of `instances` on one CUDA device, loaded through the driver.
+
+    `overlaps`: while a stream records, a kernel may begin before the one ahead has ended.
+    """
 
     def __init__(self, instances: Sequence[Instance], device: str = "cuda:0") -> None:
         require_cuda(device)
-        self.device = torch.device(device)
+        self.device = torch.device("cuda", torch.device(device).index or 0)
         torch.cuda.init()
         torch.zeros(1, device=self.device)  # makes the device's context the current one of this thread
         major, minor = torch.cuda.get_device_capability(self.device)
         compiled = compile_cached(Nvrtc(), list(instances), major * 10 + minor)
+        self.overlaps = major >= 9
         self._driver = ctypes.CDLL("nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1")
         self._module = ctypes.c_void_p()
         self._check(self._driver.cuModuleLoadData(ctypes.byref(self._module), compiled.cubin))
@@ -125,9 +148,18 @@ class CudaModule:
         if launch.shared_bytes > max(_DEFAULT_SHARED_BYTES, self._shared.get(launch.instance, 0)):
             self._check(self._driver.cuFuncSetAttribute(function, _DYNAMIC_SHARED, launch.shared_bytes))
             self._shared[launch.instance] = launch.shared_bytes
+        if torch.cuda.current_device() != self.device.index:
+            with torch.cuda.device(self.device):
+                self._launch(function, launch)
+        else:
+            self._launch(function, launch)
+
+    def _launch(self, function: ctypes.c_void_p, launch: Launch) -> None:
         stream = ctypes.c_void_p(torch.cuda.current_stream(self.device).cuda_stream)
+        sizes = *launch.grid, launch.threads, 1, 1, launch.shared_bytes, stream
         array = launch.argument_array()
-        status = self._driver.cuLaunchKernel(
-            function, *launch.grid, launch.threads, 1, 1, launch.shared_bytes, stream, array, None
-        )
-        self._check(status)
+        if self.overlaps and torch.cuda.is_current_stream_capturing():
+            config = _Config(*sizes, ctypes.pointer(_Attribute(_MAY_BEGIN_EARLY, 1)), 1)
+            self._check(self._driver.cuLaunchKernelEx(ctypes.byref(config), function, array, None))
+        else:
+            self._check(self._driver.cuLaunchKernel(function, *sizes, array, None))

@@ -76,7 +76,10 @@ class Block:
 
 @dataclass(frozen=True, slots=True)
 class ModelProfile:
-    """What the planner needs to know of a model; no weights, no file names."""
+    """What the planner needs to know of a model; no weights, no file names.
+
+    `shares_mlp`: a GPU and its CPU can compute an MLP together.
+    """
 
     name: str
     blocks: tuple[Block, ...]
@@ -84,6 +87,7 @@ class ModelProfile:
     vocab_size: int
     max_context: int
     precision: str  # the checkpoint's own
+    shares_mlp: bool = False
 
     @property
     def parameters(self) -> int:

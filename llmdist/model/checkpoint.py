@@ -75,7 +75,9 @@ class Checkpoint:
         blocks = {name: _pick(folder, entries, expected_tensors(config, name)) for name in block_names(config)}
         if not (raw.get("dtype") or raw.get("torch_dtype")):
             config = replace(config, torch_dtype=_EXECUTABLE[blocks["embed"]["weight"].dtype])
-        return cls(folder, config, profile(config, _display_name(folder)), blocks, _identify(described, blocks))
+        divisible = all(e.codec is None for n, block in blocks.items() if n.endswith(".mlp") for e in block.values())
+        sizes = profile(config, _display_name(folder), divisible)
+        return cls(folder, config, sizes, blocks, _identify(described, blocks))
 
     @classmethod
     def _open_foreign(cls, folder: Path, raw: dict[str, Any]) -> Checkpoint:

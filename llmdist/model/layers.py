@@ -22,8 +22,8 @@ from .config import ModelConfig
 from .rope import Rope, inverse_frequencies, positions, rope_tables
 
 __all__ = [
-    "Rope", "Weights", "attention", "embed", "gated", "head", "inverse_frequencies", "mlp", "norm", "rms_norm",
-    "rope_tables", "scale_embedding",
+    "Rope", "Weights", "attention", "embed", "gated", "head", "inverse_frequencies", "mlp", "mlp_share", "norm",
+    "rms_norm", "rope_tables", "scale_embedding",
 ]  # fmt: skip
 
 Weights = Mapping[str, Any]  # tensors, or `PackedMatrix` where a matrix is quantised
@@ -176,8 +176,13 @@ def gated(config: ModelConfig, x: Tensor, gate: Any, up: Any) -> Tensor:
 
 def mlp(config: ModelConfig, w: Weights, x: Tensor) -> Tensor:
     """Return `x` plus the gated MLP of its norm."""
+    return x + norm(config, w, "output_norm", mlp_share(config, w, x))
+
+
+def mlp_share(config: ModelConfig, w: Weights, x: Tensor) -> Tensor:
+    """Return what the neurons whose weights `w` holds, all or some of an MLP's, make of the norm of `x`."""
     inner = gated(config, norm(config, w, "post_norm", x), w["gate"], w["up"])
-    return x + norm(config, w, "output_norm", linear(inner, w["down"]))
+    return linear(inner, w["down"])
 
 
 def embed(weight: Tensor, tokens: Tensor) -> Tensor:

@@ -25,12 +25,13 @@ def block_names(config: ModelConfig) -> tuple[str, ...]:
     return ("embed", *middle, "head")
 
 
-def profile(config: ModelConfig, name: str) -> ModelProfile:
-    """Return the sizes of every block of the model called `name`."""
+def profile(config: ModelConfig, name: str, divisible: bool = True) -> ModelProfile:
+    """Return the sizes of every block of the model called `name`; not `divisible`: no matrix can be taken apart."""
     blocks = tuple(_block(config, block) for block in block_names(config))
     return ModelProfile(
-        name, blocks, config.hidden_size, config.vocab_size, config.max_context, config.torch_dtype
-    )
+        name, blocks, config.hidden_size, config.vocab_size, config.max_context, config.torch_dtype,
+        shares_mlp=divisible and config.is_plain,
+    )  # fmt: skip
 
 
 def _block(config: ModelConfig, name: str) -> Block:

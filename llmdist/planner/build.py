@@ -17,6 +17,7 @@ from .problem import PlanningProblem, Workload
 __all__ = ["DEFAULT_CONTEXT", "build_problem"]
 
 DEFAULT_CONTEXT = 2048
+_HANDSHAKE_SECONDS = 20e-6
 _FREE_MEMORY_SHARE = 0.8  # of what is free, when no cap is given
 
 
@@ -70,7 +71,8 @@ def build_problem(
         ),
         objective=objective,
         locks=dict(locks or {}),
-        modes=_modes(profile),
+        modes=_modes(profile, hardware),
+        join_seconds=_join_seconds(hardware),
         spread=hardware.spread,
     )
 
@@ -107,10 +109,24 @@ def _precisions(profile: ModelProfile, precision: str | Sequence[str] | None) ->
     return tuple(dict.fromkeys(names))
 
 
-def _modes(profile: ModelProfile) -> tuple[str, ...]:
-    """Return how weights may come to where they compute; single experts can also be read once they are chosen."""
-    plain = ("resident", "streamed")
-    return (*plain, "demand") if any(block.kind == "experts" for block in profile.blocks) else plain
+def _modes(profile: ModelProfile, hardware: HardwareProfile) -> tuple[str, ...]:
+    """Return how weights may come to where they compute.
+
+    Single experts can also be read once they are chosen; a GPU and its CPU can share the neurons of a plain MLP.
+    """
+    found = ["resident", "streamed"]
+    if any(block.kind == "experts" for block in profile.blocks):
+        found.append("demand")
+    if profile.shares_mlp and any(device.kind == "cuda" for device in hardware.devices):
+        found.append("split")
+    return tuple(found)
+
+
+def _join_seconds(hardware: HardwareProfile) -> float:
+    """Return the price of one join beside its bytes: a copy each way, and the host's call for it."""
+    gpus = [device.name for device in hardware.devices if device.kind == "cuda"]
+    ways = [sum(k.latency_seconds for k in hardware.links if {k.source, k.target} == {"cpu", gpu}) for gpu in gpus]
+    return max(ways, default=0.0) + _HANDSHAKE_SECONDS
 
 
 def _kv_precision(profile: ModelProfile, kv: str | None, plain: str) -> str:

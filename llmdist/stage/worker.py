@@ -100,11 +100,11 @@ class Worker:
     def _forward(self, message: Forward) -> Stepped:
         assert self._executor is not None, "Forward before Load"
         done = self._executor.run(message.tokens, message.starts, message.keep)
-        logits = done.logits.float().cpu()
+        greedy = message.greedy  # then the choice is made where the logits are
         return Stepped(
-            token_ids=tuple(logits.argmax(-1).tolist()) if message.greedy else None,
-            logits=None if message.greedy else logits.numpy().tobytes(),
-            rows=logits.shape[0],
+            token_ids=tuple(done.logits.argmax(-1).tolist()) if greedy else None,
+            logits=None if greedy else done.logits.float().cpu().numpy().tobytes(),
+            rows=done.logits.shape[0],
             bytes_moved=done.bytes_moved,
             memory_bytes=self.memory(),
             peak_bytes=self._peak_bytes(),

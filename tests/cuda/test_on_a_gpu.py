@@ -62,7 +62,7 @@ def test_fused_decoding_agrees_with_the_plain_layers(tmp_path: Path, family: str
     executor = Executor(checkpoint, placed(checkpoint, precision), 64, batch)
     plain = Executor(checkpoint, placed(checkpoint, precision), 64, batch)
     plain.device_blocks.compute = lambda *_: None  # type: ignore[method-assign]
-    tokens = [3, 700, 31]
+    tokens = [3, 700, 31, 9, 12]
     found, wanted = decode(executor, tokens, batch), decode(plain, tokens, batch)
     for got, expected in zip(found, wanted, strict=True):
         assert (got - expected).abs().max() < TOLERANCE * expected.abs().max()
@@ -84,6 +84,23 @@ def test_streamed_blocks_give_the_very_logits_of_resident_ones(tmp_path: Path, p
     for streamed, sequential, resident in zip(*found, strict=True):
         assert torch.equal(streamed, sequential)
         assert torch.equal(streamed, resident)
+
+
+@pytest.mark.parametrize("precision", ["bf16", "int8", "int4"])
+def test_blocks_shared_with_the_cpu_are_as_near_to_bf16_as_whole_ones(tmp_path: Path, precision: str) -> None:
+    """Every MLP is computed by both; ten tokens would show a sum that came too early."""
+    checkpoint, tokens = model(tmp_path, num_layers=8, intermediate_size=512), [(17 * i) % 700 for i in range(10)]
+    found = []
+    for kind, eighths in ((precision, 3), (precision, 0), ("bf16", 0)):
+        whole = placed(checkpoint, kind)
+        moves = {n: Assignment("cuda:0", "cuda:0", kind, eighths) for n in whole.blocks if n.endswith(".mlp")}
+        executor = Executor(checkpoint, whole.moved(moves), 64)
+        found.append(torch.stack(decode(executor, tokens)))
+        assert executor.device_blocks.notes == {}
+        executor.close()
+    shared, alone, exact = found
+    least = 2 * TOLERANCE * exact.abs().max()
+    assert (shared - exact).abs().max() < max(least, 1.5 * (alone - exact).abs().max())
 
 
 def test_blocks_move_between_cpu_and_gpu_without_losing_the_context(tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ needs_compiler = pytest.mark.skipif(COMPILER is None, reason="no g++ found: defe
 
 BARRIERS = {
     "norm.cuh: sums of squares": ("norm.cuh", "= squares;\n    __syncthreads();"),
-    "norm.cuh: the normed vector": ("norm.cuh", "    }\n    __syncthreads();"),
+    "norm.cuh: the normed vector": ("norm.cuh", "weights[k], factor);\n    __syncthreads();"),
     "gemv.cuh: partial sums": ("gemv.cuh", "            }\n    __syncthreads();"),
     "flash_decode.cu: streams": ("flash_decode.cu", "    __syncthreads();\n    for (int i = threadIdx.x; i < count"),
 }

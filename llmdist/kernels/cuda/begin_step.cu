@@ -12,6 +12,8 @@ __global__ void begin_step(
     float* __restrict__ sines,             // (batch, half)
     int columns, int half
 ) {
+    let_next_begin();
+    wait_for_previous();
     const long long b = blockIdx.x;
     const u16* row = embedding + tokens[b] * columns;
     for (int k = threadIdx.x; k < columns; k += blockDim.x) x[b * columns + k] = row[k];

@@ -26,6 +26,8 @@ __global__ void __launch_bounds__(ATTENTION_WARPS * 32) flash_decode(
     int heads, int kv_heads, int capacity, int splits, float scale  // scale includes log2(e)
 ) {
     SHARED_MEMORY(shared);
+    let_next_begin();
+    wait_for_previous();
     const int LANES = HEAD_DIM <= 64 ? 8 : HEAD_DIM <= 128 ? 16 : 32;  // lanes that share one token
     const int TOKENS = 32 / LANES;                                     // tokens that a warp reads at once
     const int STREAMS = ATTENTION_WARPS * TOKENS;
@@ -146,6 +148,8 @@ __global__ void __launch_bounds__(HEAD_DIM) combine(
     u16* __restrict__ out,             // (batch, heads, HEAD_DIM)
     int splits
 ) {
+    let_next_begin();
+    wait_for_previous();
     const long long head = blockIdx.x, d = threadIdx.x;
     float highest = NO_SCORE, all = 0.0f, mixed = 0.0f;
     for (int s = 0; s < splits; s++) highest = fmaxf(highest, maxima[head * splits + s]);

@@ -2,7 +2,33 @@
 #pragma once
 #include "gemv.cuh"
 
-// Writes (columns) to `target`; `scratch` holds WARPS floats. Ends with a barrier.
+const int HELD = 4;  // pieces of eight numbers that a thread keeps between the two passes: 8192 columns in a CTA
+
+template <class Act>
+__device__ __forceinline__ float squares_of(const uint4& raw) {
+    float sum = 0.0f;
+#pragma unroll
+    for (int i = 0; i < 4; i++) {
+        const u32 pair = word_of(raw, i);
+        sum += low<Act>(pair) * low<Act>(pair) + high<Act>(pair) * high<Act>(pair);
+    }
+    return sum;
+}
+
+template <class Act>
+__device__ __forceinline__ uint4 scaled(const uint4& raw, const uint4& by, float factor) {
+    u32 out[4];
+#pragma unroll
+    for (int i = 0; i < 4; i++) {
+        const u32 pair = word_of(raw, i), weight = word_of(by, i);
+        const float first = rounded<Act>(low<Act>(pair) * factor), second = rounded<Act>(high<Act>(pair) * factor);
+        out[i] = pack<Act>(first * low<Act>(weight), second * high<Act>(weight));
+    }
+    return make_uint4(out[0], out[1], out[2], out[3]);
+}
+
+// Writes (columns), a multiple of 8, to `target`; `scratch` holds WARPS floats. Ends with a barrier. The weights are
+// asked for first; `x` is what the kernel before wrote.
 template <class Act>
 __device__ __forceinline__ void normalise(
     const u16* x,       // (columns)
@@ -10,23 +36,36 @@ __device__ __forceinline__ void normalise(
     u16* target,        // (columns)
     float* scratch, int columns, float eps
 ) {
-    float squares = 0.0f;
-    for (int k = threadIdx.x * 2; k < columns; k += THREADS * 2) {
-        const u32 pair = *reinterpret_cast<const u32*>(x + k);
-        squares += low<Act>(pair) * low<Act>(pair) + high<Act>(pair) * high<Act>(pair);
+    const uint4 *from = reinterpret_cast<const uint4*>(x), *weights = reinterpret_cast<const uint4*>(weight);
+    uint4* to = reinterpret_cast<uint4*>(target);
+    const int pieces = columns / 8;
+    uint4 held[HELD], by[HELD];
+#pragma unroll
+    for (int h = 0; h < HELD; h++) {
+        const int k = threadIdx.x + h * THREADS;
+        by[h] = k < pieces ? weights[k] : make_uint4(0, 0, 0, 0);
     }
+    wait_for_previous();
+    float squares = 0.0f;
+#pragma unroll
+    for (int h = 0; h < HELD; h++) {
+        const int k = threadIdx.x + h * THREADS;
+        held[h] = k < pieces ? from[k] : make_uint4(0, 0, 0, 0);
+        squares += squares_of<Act>(held[h]);
+    }
+    for (int k = threadIdx.x + HELD * THREADS; k < pieces; k += THREADS) squares += squares_of<Act>(from[k]);
     squares = warp_sum(squares);
     if (threadIdx.x % 32 == 0) scratch[threadIdx.x / 32] = squares;
     __syncthreads();
     float sum = 0.0f;
     for (int warp = 0; warp < WARPS; warp++) sum += scratch[warp];
     const float factor = rsqrtf(sum / columns + eps);
-    for (int k = threadIdx.x * 2; k < columns; k += THREADS * 2) {
-        const u32 pair = *reinterpret_cast<const u32*>(x + k);
-        const u32 by = *reinterpret_cast<const u32*>(weight + k);
-        const float first = rounded<Act>(low<Act>(pair) * factor), second = rounded<Act>(high<Act>(pair) * factor);
-        *reinterpret_cast<u32*>(target + k) = pack<Act>(first * low<Act>(by), second * high<Act>(by));
+#pragma unroll
+    for (int h = 0; h < HELD; h++) {
+        const int k = threadIdx.x + h * THREADS;
+        if (k < pieces) to[k] = scaled<Act>(held[h], by[h], factor);
     }
+    for (int k = threadIdx.x + HELD * THREADS; k < pieces; k += THREADS) to[k] = scaled<Act>(from[k], weights[k], factor);
     __syncthreads();
 }
 
@@ -35,7 +74,10 @@ template <class Act, bool NORM>
 __device__ __forceinline__ Vectors normed_input(
     const u16* x, const u16* weight, unsigned char* shared, float* scratch, int count, int columns, float eps
 ) {
-    if (!NORM) return Vectors{x, columns, count, columns};
+    if (!NORM) {
+        wait_for_previous();
+        return Vectors{x, columns, count, columns};
+    }
     u16* target = reinterpret_cast<u16*>(shared);
     normalise<Act>(x, weight, target, scratch, columns, eps);
     return Vectors{target, columns, 1, columns};

@@ -17,6 +17,7 @@ __global__ void __launch_bounds__(THREADS, TILES == 1 ? 2 : 1) norm_gateup_swigl
     const int first_row[2] = {tile_row, rows + tile_row};
     Turn<Format, 2> turn;
     turn.load(m, first_row, rows - 1 - tile_row, threadIdx.x / 32);
+    let_next_begin();
     const Vectors source = normed_input<Act, NORM>(x, norm_weight, input, sums, vectors, columns, eps);
     multiply<Act, Format, 2, TILES>(turn, m, first_row, rows - 1 - tile_row, source, sums);
     for (int i = threadIdx.x; i < TILE_ROWS * vectors; i += THREADS) {

@@ -17,6 +17,7 @@ __global__ void __launch_bounds__(THREADS, TILES == 1 ? 2 : 1) norm_qkv(
     const int first_row[1] = {int(blockIdx.x) * TILE_ROWS};
     Turn<Format, 1> turn;
     turn.load(m, first_row, rows - 1 - first_row[0], threadIdx.x / 32);
+    let_next_begin();
     const Vectors source = normed_input<Act, NORM>(x, norm_weight, input, sums, vectors, columns, eps);
     multiply<Act, Format, 1, TILES>(turn, m, first_row, rows - 1 - first_row[0], source, sums);
     for (int i = threadIdx.x; i < TILE_ROWS * vectors; i += THREADS) {

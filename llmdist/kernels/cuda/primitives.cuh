@@ -84,6 +84,20 @@ __device__ __forceinline__ void mma_bf16(float (&c)[4], const u32 (&a)[4], u32 b
 #endif  // sm_80: bf16
 #endif  // HOST_SHIM
 
+// From sm_90 on a kernel of a recorded step may begin while the one before it still runs. What that one wrote is there
+// behind `wait_for_previous`, and what it reads may be overwritten only then; weights can be asked for before.
+__device__ __forceinline__ void wait_for_previous() {
+#if !defined(HOST_SHIM) && __CUDA_ARCH__ >= 900
+    asm volatile("griddepcontrol.wait;" ::: "memory");
+#endif
+}
+
+__device__ __forceinline__ void let_next_begin() {
+#if !defined(HOST_SHIM) && __CUDA_ARCH__ >= 900
+    asm volatile("griddepcontrol.launch_dependents;");
+#endif
+}
+
 __device__ __forceinline__ float warp_sum(float value) {
     for (int distance = 16; distance > 0; distance /= 2) value += __shfl_xor_sync(0xffffffffu, value, distance);
     return value;

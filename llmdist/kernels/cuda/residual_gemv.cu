@@ -18,6 +18,8 @@ __global__ void __launch_bounds__(THREADS, TILES == 1 ? 2 : 1) residual_gemv(
     const int first_row[1] = {int(blockIdx.x) * TILE_ROWS};
     Turn<Format, 1> turn;
     turn.load(m, first_row, rows - 1 - first_row[0], threadIdx.x / 32);
+    let_next_begin();
+    wait_for_previous();
     const u16* source = x;
     if (STAGED) {
         uint4* input = reinterpret_cast<uint4*>(shared + WARPS * TILE_ROWS * TILES * TILE_VECTORS * 4);

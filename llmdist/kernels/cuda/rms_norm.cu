@@ -9,6 +9,7 @@ __global__ void __launch_bounds__(THREADS) rms_norm(
     int columns, float eps
 ) {
     SHARED_MEMORY(shared);
+    let_next_begin();
     const long long offset = (long long)blockIdx.x * columns;
     normalise<Act>(x + offset, weight, out + offset, reinterpret_cast<float*>(shared), columns, eps);
 }

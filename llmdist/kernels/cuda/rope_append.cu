@@ -16,6 +16,8 @@ __global__ void __launch_bounds__(32) rope_append(
     u16* __restrict__ values,           // (batch, kv_heads, capacity, HEAD_DIM)
     int heads, int kv_heads, int capacity, float eps
 ) {
+    let_next_begin();
+    wait_for_previous();
     const int HALF = HEAD_DIM / 2;
     const int head = blockIdx.x, lane = threadIdx.x;
     const long long b = blockIdx.y;

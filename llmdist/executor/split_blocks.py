@@ -1,0 +1,126 @@
+"""MLP blocks whose neurons two devices share: a GPU computes the first ones, its CPU the rest at the same time.
+
+The CPU's part rests in host memory in the CPU's own layout. What it adds crosses back once per block: the activations
+go to pinned memory before the GPU's part is asked for, and the host computes while the GPU does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from ..cost.workspace import CHUNK_TOKENS
+from ..kernels.cpu import Weight
+from ..model.checkpoint import Checkpoint, TensorEntry
+from ..model.layers import Rope, mlp_share
+from ..model.reader import Reader, aligned_buffer
+from ..model.slices import neurons, own_neurons
+from ..planner.placement import Assignment, Placement
+from .arrivals import Arrivals
+from .fused import FusedBlocks
+from .packed_blocks import PackedBlocks
+from .runtime import Runtime
+from .weights import BlockLayout
+
+__all__ = ["SplitBlocks", "own_entries"]
+
+
+def own_entries(entries: Mapping[str, TensorEntry], choice: Assignment) -> tuple[Mapping[str, TensorEntry], str]:
+    """Return what of a block its exec device computes, and a name for that part; all of it, and "", if not split."""
+    if not choice.cpu_eighths:
+        return entries, ""
+    own = own_neurons(entries["gate"].shape[0], choice.cpu_eighths, choice.precision)
+    return neurons(entries, 0, own), f"neurons-0-{own}"
+
+
+class SplitBlocks:
+    """The CPU's parts of one placement's split blocks."""
+
+    def __init__(self, checkpoint: Checkpoint, runtime: Runtime, packed: PackedBlocks, reader: Reader) -> None:
+        self._checkpoint, self._runtime, self._packed, self._reader = checkpoint, runtime, packed, reader
+        self._choices: dict[str, Assignment] = {}
+        self._layouts: dict[str, BlockLayout] = {}
+        self._buffers: dict[str, Tensor] = {}
+        self._views: dict[str, Mapping[str, Weight]] = {}
+        self._fused = FusedBlocks(checkpoint.config)
+        self._wire: dict[tuple[str, torch.dtype], tuple[Tensor, Tensor]] = {}
+
+    def leave(self, placement: Placement) -> None:
+        """Free the parts that `placement` does not have."""
+        self._fused.clear()
+        self._views.clear()
+        for name in [n for n, choice in self._choices.items() if not _same(placement[n], choice)]:
+            del self._choices[name], self._layouts[name], self._buffers[name]
+
+    def coming(self, placement: Placement) -> dict[str, BlockLayout]:
+        """Return the layouts of the parts that are to be read."""
+        found = {}
+        for name, choice in placement.items():
+            if choice.cpu_eighths and name not in self._buffers:
+                entries = self._checkpoint.block_tensors(name)
+                inner = entries["gate"].shape[0]
+                own = own_neurons(inner, choice.cpu_eighths, choice.precision)
+                layout = BlockLayout.of(neurons(entries, own, inner), choice.precision)
+                layout = replace(layout, part=f"neurons-{own}-{inner}")
+                found[name] = self._packed.located(name, choice.precision, layout)
+        return found
+
+    def bring(self, placement: Placement, layouts: Mapping[str, BlockLayout], arrivals: Arrivals) -> None:
+        """Read the parts of `coming`."""
+        for name, layout in layouts.items():
+            choice, buffer = placement[name], aligned_buffer(layout.nbytes)
+            made = self._packed.fill(name, choice.precision, layout, buffer, self._reader)
+            self._choices[name], self._layouts[name], self._buffers[name] = choice, layout, buffer
+            arrivals.arrived(layout.nbytes, choice.precision if made else "", not self._packed.note)
+        self._views = {name: self._layouts[name].views(buffer) for name, buffer in self._buffers.items()}
+
+    def __contains__(self, block: str) -> bool:
+        return block in self._choices
+
+    @property
+    def nbytes(self) -> int:
+        """Return the bytes of weights."""
+        return sum(buffer.nbytes for buffer in self._buffers.values())
+
+    @torch.inference_mode()
+    def compute(self, name: str, device: str, x: Tensor, rope: Rope, own: Callable[[Tensor], Tensor]) -> Tensor:
+        """Return `x` (batch, tokens, hidden) on `device` plus the whole MLP; `own` adds the device's part.
+
+        `own` is called with `x` between the copy of `x` to the host and the host's computing, and must only queue.
+        """
+        out, back = self._buffers_for(device, x)
+        out.copy_(x, non_blocking=True)
+        sent = self._runtime.mark(device)
+        result = own(x)
+        sent.synchronize()
+        back.copy_(self._share(name, out, rope))
+        result += back.to(result.device, non_blocking=True)
+        return result
+
+    def _buffers_for(self, device: str, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Return pinned host memory like `x`, for the way there and back; it is free when a block asks for it."""
+        size = max(x.numel(), CHUNK_TOKENS * x.shape[-1])
+        if (device, x.dtype) not in self._wire or self._wire[device, x.dtype][0].numel() < size:
+            there, back = (self._runtime.pinned(size * x.element_size()).view(x.dtype) for _ in range(2))
+            self._wire[device, x.dtype] = there, back
+        there, back = self._wire[device, x.dtype]
+        return there[: x.numel()].view(x.shape), back[: x.numel()].view(x.shape)
+
+    def _share(self, name: str, x: Tensor, rope: Rope) -> Tensor:
+        """Return what the CPU's neurons add to `x`, float32 where the compiled call computes it."""
+        weights, wide = self._views[name], x.float()
+        fused = self._fused.compute(name, "cpu", weights, wide.clone(), rope, None, 0)
+        return mlp_share(self._checkpoint.config, weights, x) if fused is None else fused - wide
+
+    def close(self) -> None:
+        """Free the weights."""
+        self._fused.clear()
+        for kept in (self._views, self._buffers, self._layouts, self._choices, self._wire):
+            kept.clear()
+
+
+def _same(choice: Assignment, before: Assignment) -> bool:
+    return (choice.cpu_eighths, choice.precision) == (before.cpu_eighths, before.precision)
