@@ -18,7 +18,9 @@ from pathlib import Path
 from .instances import Instance
 from .nvrtc import Compiled
 
-__all__ = ["Loop", "Resources", "find_disassembler", "loops", "measure_resources", "representative_instances"]
+__all__ = [
+    "Loop", "Resources", "early_loads", "find_disassembler", "loops", "measure_resources", "representative_instances",
+]  # fmt: skip
 
 _ENTRY = re.compile(r"Compiling entry function '(\w+)'")
 _SPILL = re.compile(r"(\d+) bytes stack frame, (\d+) bytes spill stores, (\d+) bytes spill loads")
@@ -115,6 +117,23 @@ def loops(listing: str) -> dict[str, Loop]:
                 loop = _loop(code[labels[target[1]] :])
                 if loop.weights > (found[name].weights if name in found else 0):
                     found[name] = loop
+    return found
+
+
+def early_loads(compiled: Compiled, disassembler: str) -> dict[str, int]:
+    """Return how many global loads every kernel has ahead of its wait for the kernel before it, by mangled name.
+
+    Kernels without such a wait are left out: before sm_90 there is none.
+    """
+    found: dict[str, int] = {}
+    name, loads = "", 0
+    for line in _disassemble(compiled.cubin, disassembler).splitlines():
+        if match := _SECTION.match(line):
+            name, loads = match[1], 0
+        elif match := _INSTRUCTION.match(line):
+            if "ACQBULK" in match[1]:
+                found.setdefault(name, loads)
+            loads += "LDG" in match[1]
     return found
 
 

@@ -64,11 +64,27 @@ def test_fused_decoding_agrees_with_the_plain_layers(tmp_path: Path, family: str
     plain.device_blocks.compute = lambda *_: None  # type: ignore[method-assign]
     tokens = [3, 700, 31, 9, 12]
     found, wanted = decode(executor, tokens, batch), decode(plain, tokens, batch)
+    bound = 3 * TOLERANCE if precision == "int4" else 2 * TOLERANCE  # four layers add what one rounds otherwise
     for got, expected in zip(found, wanted, strict=True):
-        assert (got - expected).abs().max() < TOLERANCE * expected.abs().max()
+        assert (got - expected).abs().max() < bound * expected.abs().max()
     assert executor.device_blocks.notes == {}
     executor.close()
     plain.close()
+
+
+@pytest.mark.parametrize("precision", ["bf16", "int8", "int4"])
+def test_a_recorded_step_gives_the_very_logits_of_single_launches(tmp_path: Path, precision: str) -> None:
+    """Kernels that begin early must not see what is not there yet; 40 tokens."""
+    checkpoint, tokens = model(tmp_path, num_layers=8), [(17 * i) % 700 for i in range(40)]
+    found = []
+    for recorded in (True, False):
+        executor = Executor(checkpoint, placed(checkpoint, precision), 64)
+        if not recorded:
+            executor.runtime.recorded = lambda device, queue: queue  # type: ignore[method-assign]
+        found.append(decode(executor, tokens))
+        executor.close()
+    for one, other in zip(*found, strict=True):
+        assert torch.equal(one, other)
 
 
 @pytest.mark.parametrize("homes", ["cpu", "disk", "cuda:0 cpu disk cpu"])

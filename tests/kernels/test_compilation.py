@@ -8,11 +8,11 @@ import pytest
 import torch
 
 from llmdist.errors import HardwareError, LlmdistError
-from llmdist.kernels import cuda_module
+from llmdist.kernels import cuda_module, nvrtc
 from llmdist.kernels.cuda_module import CudaModule, compile_cached
 from llmdist.kernels.instances import Instance
 from llmdist.kernels.nvrtc import ARCHITECTURES, Nvrtc, find_nvrtc
-from llmdist.kernels.resources import find_disassembler, loops, measure_resources, representative_instances
+from llmdist.kernels.resources import early_loads, find_disassembler, loops, measure_resources, representative_instances
 
 needs_nvrtc = pytest.mark.skipif(
     find_nvrtc() is None, reason="no NVRTC found: pip install nvidia-cuda-nvrtc to compile the CUDA kernels"
@@ -40,6 +40,52 @@ def test_kernels_fit_every_architecture(architecture: int) -> None:
             bits = {"Dense": 16, "Int8": 8}.get(form, 4)
             assert row.loop.wide_loads * 128 >= row.loop.weights * bits, name
             assert row.loop.instructions_per_weight <= MOST_INSTRUCTIONS[form], name
+
+
+def _loads_of_weights(instance: Instance) -> int:
+    """Return the loads that a projection makes of its first weights and their scales; no other kernel makes any."""
+    if instance.kernel not in OVERLAPPING:
+        return 0
+    return 8  # of 16 bytes; with int4 half of them, and as many scales
+
+
+OVERLAPPING = ("norm_qkv", "norm_gateup_swiglu", "residual_gemv", "lm_head")
+needs_listing = pytest.mark.skipif(find_disassembler() is None, reason="no nvdisasm: pip install nvidia-cuda-nvdisasm")
+
+
+@needs_nvrtc
+@needs_listing
+@pytest.mark.parametrize("architecture", [90, 100, 120])
+def test_a_kernel_that_begins_early_has_asked_for_weights_alone(architecture: int) -> None:
+    """What the kernel before writes is loaded behind the wait: one load ahead of it gave wrong tokens on a device."""
+    instances = [
+        Instance(kernel, ("Bf16", form, tiles, last))
+        for kernel in OVERLAPPING
+        for form in ("Dense", "Int8", "Int4<32>", "Int4<128>")
+        for tiles, last in (("1", "true"), ("1", "false"), ("4", "false"))
+    ]
+    instances += [Instance("rms_norm", ("Bf16",)), Instance("rope_append", ("Bf16", "128"))]
+    instances += [Instance("combine", ("Bf16", "128")), Instance("flash_decode", ("Bf16", "128", "4"))]
+    compiled, disassembler = Nvrtc().compile(instances, architecture), find_disassembler()
+    assert disassembler is not None
+    found = early_loads(compiled, disassembler)
+    for instance in instances:
+        assert found[compiled.names[instance.expression]] == _loads_of_weights(instance), instance.expression
+
+
+@needs_nvrtc
+@needs_listing
+def test_a_wait_that_comes_too_late_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The input is loaded ahead of it."""
+    texts = dict(nvrtc.headers())
+    wait, source = "    wait_for_previous();\n", texts["norm_qkv.cu"]
+    end = source.index("    multiply<")
+    texts["norm_qkv.cu"] = source[:end].replace(wait, "") + wait + source[end:]
+    monkeypatch.setattr(nvrtc, "headers", lambda: texts)
+    instance, disassembler = Instance("norm_qkv", ("Bf16", "Int8", "1", "true")), find_disassembler()
+    assert disassembler is not None
+    compiled = Nvrtc().compile([instance], 90)
+    assert early_loads(compiled, disassembler)[compiled.names[instance.expression]] > _loads_of_weights(instance)
 
 
 @needs_nvrtc

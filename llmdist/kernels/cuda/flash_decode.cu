@@ -16,10 +16,10 @@ __device__ __forceinline__ void widen_eight(const uint4& raw, float (&out)[8]) {
 
 template <class Act, int HEAD_DIM, int QUERIES>
 __global__ void __launch_bounds__(ATTENTION_WARPS * 32) flash_decode(
-    const u16* __restrict__ query,      // (batch, heads, HEAD_DIM)
-    const u16* __restrict__ keys,       // (batch, kv_heads, capacity, HEAD_DIM)
-    const u16* __restrict__ values,     // (batch, kv_heads, capacity, HEAD_DIM)
-    const int* __restrict__ positions,  // (batch): the last token of the context
+    const u16* query,                   // (batch, heads, HEAD_DIM)
+    const u16* keys,                    // (batch, kv_heads, capacity, HEAD_DIM)
+    const u16* values,                  // (batch, kv_heads, capacity, HEAD_DIM)
+    const int* positions,               // (batch): the last token of the context
     float* __restrict__ mixes,          // (batch, heads, splits, HEAD_DIM)
     float* __restrict__ maxima,         // (batch, heads, splits)
     float* __restrict__ sums,           // (batch, heads, splits)
@@ -142,10 +142,10 @@ __global__ void __launch_bounds__(ATTENTION_WARPS * 32) flash_decode(
 
 template <class Act, int HEAD_DIM>
 __global__ void __launch_bounds__(HEAD_DIM) combine(
-    const float* __restrict__ mixes,   // (batch, heads, splits, HEAD_DIM)
-    const float* __restrict__ maxima,  // (batch, heads, splits)
-    const float* __restrict__ sums,    // (batch, heads, splits)
-    u16* __restrict__ out,             // (batch, heads, HEAD_DIM)
+    const float* mixes,     // (batch, heads, splits, HEAD_DIM)
+    const float* maxima,    // (batch, heads, splits)
+    const float* sums,      // (batch, heads, splits)
+    u16* __restrict__ out,  // (batch, heads, HEAD_DIM)
     int splits
 ) {
     let_next_begin();

@@ -3,7 +3,7 @@
 
 template <class Act, class Format, int TILES, bool NORM>
 __global__ void __launch_bounds__(THREADS, TILES == 1 ? 2 : 1) lm_head(
-    const u16* __restrict__ x,            // (vectors, columns)
+    const u16* x,                         // (vectors, columns)
     const u16* __restrict__ norm_weight,  // (columns)
     const unsigned char* __restrict__ weight, const u16* __restrict__ scale,  // Matrix
     float* __restrict__ out,              // (vectors, rows)
@@ -17,6 +17,7 @@ __global__ void __launch_bounds__(THREADS, TILES == 1 ? 2 : 1) lm_head(
     Turn<Format, 1> turn;
     turn.load(m, first_row, rows - 1 - first_row[0], threadIdx.x / 32);
     let_next_begin();
+    wait_for_previous();
     const Vectors source = normed_input<Act, NORM>(x, norm_weight, input, sums, vectors, columns, eps);
     multiply<Act, Format, 1, TILES>(turn, m, first_row, rows - 1 - first_row[0], source, sums);
     for (int i = threadIdx.x; i < TILE_ROWS * vectors; i += THREADS) {

@@ -27,8 +27,7 @@ __device__ __forceinline__ uint4 scaled(const uint4& raw, const uint4& by, float
     return make_uint4(out[0], out[1], out[2], out[3]);
 }
 
-// Writes (columns), a multiple of 8, to `target`; `scratch` holds WARPS floats. Ends with a barrier. The weights are
-// asked for first; `x` is what the kernel before wrote.
+// Writes (columns), a multiple of 8, to `target`; `scratch` holds WARPS floats. Ends with a barrier.
 template <class Act>
 __device__ __forceinline__ void normalise(
     const u16* x,       // (columns)
@@ -39,13 +38,7 @@ __device__ __forceinline__ void normalise(
     const uint4 *from = reinterpret_cast<const uint4*>(x), *weights = reinterpret_cast<const uint4*>(weight);
     uint4* to = reinterpret_cast<uint4*>(target);
     const int pieces = columns / 8;
-    uint4 held[HELD], by[HELD];
-#pragma unroll
-    for (int h = 0; h < HELD; h++) {
-        const int k = threadIdx.x + h * THREADS;
-        by[h] = k < pieces ? weights[k] : make_uint4(0, 0, 0, 0);
-    }
-    wait_for_previous();
+    uint4 held[HELD];
     float squares = 0.0f;
 #pragma unroll
     for (int h = 0; h < HELD; h++) {
@@ -63,7 +56,7 @@ __device__ __forceinline__ void normalise(
 #pragma unroll
     for (int h = 0; h < HELD; h++) {
         const int k = threadIdx.x + h * THREADS;
-        if (k < pieces) to[k] = scaled<Act>(held[h], by[h], factor);
+        if (k < pieces) to[k] = scaled<Act>(held[h], weights[k], factor);
     }
     for (int k = threadIdx.x + HELD * THREADS; k < pieces; k += THREADS) to[k] = scaled<Act>(from[k], weights[k], factor);
     __syncthreads();
@@ -74,10 +67,7 @@ template <class Act, bool NORM>
 __device__ __forceinline__ Vectors normed_input(
     const u16* x, const u16* weight, unsigned char* shared, float* scratch, int count, int columns, float eps
 ) {
-    if (!NORM) {
-        wait_for_previous();
-        return Vectors{x, columns, count, columns};
-    }
+    if (!NORM) return Vectors{x, columns, count, columns};
     u16* target = reinterpret_cast<u16*>(shared);
     normalise<Act>(x, weight, target, scratch, columns, eps);
     return Vectors{target, columns, 1, columns};

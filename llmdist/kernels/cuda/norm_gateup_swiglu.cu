@@ -3,7 +3,7 @@
 
 template <class Act, class Format, int TILES, bool NORM>
 __global__ void __launch_bounds__(THREADS, TILES == 1 ? 2 : 1) norm_gateup_swiglu(
-    const u16* __restrict__ x,            // (vectors, columns)
+    const u16* x,                         // (vectors, columns)
     const u16* __restrict__ norm_weight,  // (columns)
     const unsigned char* __restrict__ weight, const u16* __restrict__ scale,  // Matrix
     u16* __restrict__ out,                // (vectors, rows)
@@ -18,6 +18,7 @@ __global__ void __launch_bounds__(THREADS, TILES == 1 ? 2 : 1) norm_gateup_swigl
     Turn<Format, 2> turn;
     turn.load(m, first_row, rows - 1 - tile_row, threadIdx.x / 32);
     let_next_begin();
+    wait_for_previous();
     const Vectors source = normed_input<Act, NORM>(x, norm_weight, input, sums, vectors, columns, eps);
     multiply<Act, Format, 2, TILES>(turn, m, first_row, rows - 1 - tile_row, source, sums);
     for (int i = threadIdx.x; i < TILE_ROWS * vectors; i += THREADS) {

@@ -85,7 +85,8 @@ __device__ __forceinline__ void mma_bf16(float (&c)[4], const u32 (&a)[4], u32 b
 #endif  // HOST_SHIM
 
 // From sm_90 on a kernel of a recorded step may begin while the one before it still runs. What that one wrote is there
-// behind `wait_for_previous`, and what it reads may be overwritten only then; weights can be asked for before.
+// behind `wait_for_previous`, and what it reads may be overwritten only then; weights can be asked for before. So what
+// another kernel wrote is never a `__restrict__` parameter: the compiler would load it ahead of the wait.
 __device__ __forceinline__ void wait_for_previous() {
 #if !defined(HOST_SHIM) && __CUDA_ARCH__ >= 900
     asm volatile("griddepcontrol.wait;" ::: "memory");

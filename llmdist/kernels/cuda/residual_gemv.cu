@@ -5,7 +5,7 @@
 
 template <class Act, class Format, int TILES, bool STAGED>
 __global__ void __launch_bounds__(THREADS, TILES == 1 ? 2 : 1) residual_gemv(
-    const u16* __restrict__ x,         // (vectors, columns)
+    const u16* x,                      // (vectors, columns)
     const unsigned char* __restrict__ weight, const u16* __restrict__ scale,  // Matrix
     const u16* __restrict__ bias,      // (rows) or null
     const u16* residual,               // (vectors, rows)

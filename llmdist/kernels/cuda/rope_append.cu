@@ -5,10 +5,10 @@
 
 template <class Act, int HEAD_DIM>
 __global__ void __launch_bounds__(32) rope_append(
-    const u16* __restrict__ qkv,        // (batch, heads + 2 * kv_heads, HEAD_DIM)
-    const float* __restrict__ cosines,  // (batch, HEAD_DIM / 2)
-    const float* __restrict__ sines,    // (batch, HEAD_DIM / 2)
-    const int* __restrict__ positions,  // (batch)
+    const u16* qkv,                     // (batch, heads + 2 * kv_heads, HEAD_DIM)
+    const float* cosines,               // (batch, HEAD_DIM / 2)
+    const float* sines,                 // (batch, HEAD_DIM / 2)
+    const int* positions,               // (batch)
     const u16* __restrict__ q_norm,     // (HEAD_DIM) or null
     const u16* __restrict__ k_norm,     // (HEAD_DIM) or null
     u16* __restrict__ query,            // (batch, heads, HEAD_DIM)
