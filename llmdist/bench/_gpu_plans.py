@@ -27,8 +27,6 @@ from .synthetic import SHAPES, write_synthetic
 __all__ = ["PLANS", "PlanScenario", "plan_rows"]
 
 _GIB = 1 << 30
-#: What the driver and torch take of a card before the first weight: a plan under a cap must leave it.
-CONTEXT_BYTES = 700 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +58,7 @@ def plan_rows(
     write_synthetic(folder, SHAPES[scenario.shape])
     checkpoint, hardware = Checkpoint.open(folder), hardware_profile(Path.home())
     problem = build_problem(
-        checkpoint.profile, hardware, vram=scenario.granted * _GIB - CONTEXT_BYTES,
+        checkpoint.profile, hardware, vram=scenario.granted * _GIB,
         precision=scenario.precision, context=2048, batch=scenario.batch,
     )  # fmt: skip
     problem = replace(problem, modes=scenario.modes)

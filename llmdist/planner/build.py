@@ -14,9 +14,11 @@ from ..units import parse_size
 from .placement import Assignment
 from .problem import PlanningProblem, Workload
 
-__all__ = ["DEFAULT_CONTEXT", "build_problem"]
+__all__ = ["DEFAULT_CONTEXT", "DRIVER_BYTES", "build_problem"]
 
 DEFAULT_CONTEXT = 2048
+#: CUDA's context, its libraries' workspaces, kernels and recorded steps: 0.83 GiB beside the plan on an H200.
+DRIVER_BYTES = 900 << 20
 _HANDSHAKE_SECONDS = 20e-6
 _FREE_MEMORY_SHARE = 0.8  # of what is free, when no cap is given
 
@@ -46,7 +48,10 @@ def build_problem(
     caps: dict[str, int] = {}
     for device in hardware.devices:
         asked = ram if device.kind == "cpu" else vram if device.kind == "cuda" else None
-        if asked is not None:
+        if device.kind == "cuda" and hardware.source == "measured":  # a known machine's memory is without it
+            whole = device.free_bytes if asked is None else parse_size(asked)
+            caps[device.name] = max(0, whole - DRIVER_BYTES)
+        elif asked is not None:
             caps[device.name] = parse_size(asked)
         elif device.kind == "cpu":
             caps[device.name] = int(device.free_bytes * _FREE_MEMORY_SHARE)

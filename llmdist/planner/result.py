@@ -125,6 +125,7 @@ class PlanResult:
             [
                 f"{self.placement.count('resident')} blocks resident, {self.placement.count('streamed')} streamed"
                 + (f", {demand} on demand" if (demand := self.placement.count("demand")) else "")
+                + (f", {shared} shared by GPU and CPU" if (shared := self.placement.count("split")) else "")
                 + note,
                 self.placement.in_words(),
                 f"predicted{note} {prediction.tokens_per_second:.1f} tokens/s{self.band_words()} "

@@ -73,7 +73,7 @@ class Worker:
             return Failed("memory", "the engine could not allocate memory")
         except RuntimeError as error:
             text = str(error)
-            if "allocate memory" in text or "out of memory" in text.lower():
+            if any(words in text.lower() for words in ("allocate memory", "out of memory", "alloc_failed")):
                 return Failed("memory", text.splitlines()[0])
             return Failed("bug", traceback.format_exc())
         except Exception:
