@@ -1,7 +1,7 @@
 """``python -m llmdist.bench gpu --out DIR [--scenario NAME]``: probes, kernels against float64, decoding under a cap.
 
 Every kernel is first compared with float64 and only then timed, as a share of a device copy measured in the same run. A
-ballast takes the memory of the card that a scenario does not grant. Not yet run on a device.
+ballast takes the memory of the card that a scenario does not grant.
 """
 
 from __future__ import annotations
