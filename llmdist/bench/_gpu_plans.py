@@ -6,7 +6,10 @@ it takes beyond that fails, as on a small card.
 
 from __future__ import annotations
 
+import json
 import statistics
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -17,6 +20,7 @@ import torch
 
 from ..hardware import hardware_profile
 from ..model.checkpoint import Checkpoint
+from ..paths import child_environment
 from ..planner import MaxSeconds, PlanResult, solve
 from ..planner.build import build_problem
 from ..stage.chain import Chain
@@ -27,6 +31,7 @@ from .synthetic import SHAPES, write_synthetic
 __all__ = ["PLANS", "PlanScenario", "plan_rows"]
 
 _GIB = 1 << 30
+_CONTEXT = 2048
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,13 +45,23 @@ class PlanScenario:
     prompt: int = 1024
     tokens: int = 24
     modes: tuple[str, ...] = ("resident", "streamed", "split")
+    peers: tuple[str, ...] = ()
 
 
+_STREAMED = ("resident", "streamed")
+_RESIDENT_PEERS = ("transformers, eager", "transformers, static cache and compile")
 PLANS = {
-    "8b-bf16-plan": PlanScenario("8b", "bf16", 24),
-    "8b-bf16-8gib-streamed": PlanScenario("8b", "bf16", 8, modes=("resident", "streamed")),
+    "8b-bf16-plan": PlanScenario("8b", "bf16", 24, peers=_RESIDENT_PEERS),
+    "8b-bf16-8gib-streamed": PlanScenario("8b", "bf16", 8, modes=_STREAMED, peers=("accelerate",)),
     "8b-bf16-8gib-hybrid": PlanScenario("8b", "bf16", 8),
+    "8b-int4-8gib": PlanScenario("8b", "int4", 8),
+    "8b-bf16-batch8": PlanScenario("8b", "bf16", 24, batch=8, prompt=128),
+    "8b-bf16-batch32": PlanScenario("8b", "bf16", 32, batch=32, prompt=128),
+    "8b-bf16-prefill-2k": PlanScenario("8b", "bf16", 24, prompt=2000, tokens=6),
+    "13b-bf16-24gib-streamed": PlanScenario("13b", "bf16", 24, modes=_STREAMED, peers=("accelerate",)),
+    "13b-bf16-24gib-hybrid": PlanScenario("13b", "bf16", 24),
 }
+_PEER_SECONDS = 180
 
 
 def plan_rows(
@@ -59,14 +74,14 @@ def plan_rows(
     checkpoint, hardware = Checkpoint.open(folder), hardware_profile(Path.home())
     problem = build_problem(
         checkpoint.profile, hardware, vram=scenario.granted * _GIB,
-        precision=scenario.precision, context=2048, batch=scenario.batch,
+        precision=scenario.precision, context=_CONTEXT, batch=scenario.batch,
     )  # fmt: skip
     problem = replace(problem, modes=scenario.modes)
     plan = solve(problem, stop=MaxSeconds(3.0))
     before, _ = torch.cuda.mem_get_info(device)
     started = time.perf_counter()
     notes: list[str] = []
-    load = Load(str(folder), plan.placement, 2048, scenario.batch, problem.slots, True)
+    load = Load(str(folder), plan.placement, _CONTEXT, scenario.batch, problem.slots, True)
     chain = Chain(load, isolate=True, on_note=notes.append)
     try:
         load_seconds = time.perf_counter() - started
@@ -85,8 +100,28 @@ def plan_rows(
     )
     rate = scenario.batch / seconds
     yield Row(name, "llmdist", "decode", rate, "tokens/s", limit / seconds, conditions=details)
-    rate = scenario.batch * scenario.prompt / prefill
-    yield Row(name, "llmdist", "prefill", rate, "tokens/s", conditions=details)
+    prompt_rate = scenario.batch * scenario.prompt / prefill
+    yield Row(name, "llmdist", "prefill", prompt_rate, "tokens/s", conditions=details)
+    for peer in scenario.peers:
+        yield from _peer_rows(name, peer, folder, scenario, rate, prompt_rate)
+
+
+def _peer_rows(
+    name: str, peer: str, folder: Path, scenario: PlanScenario, decode: float, prefill: float
+) -> Iterator[Row]:
+    """Yield a peer's decoding and prefill beside ours; a peer that does not run is named with its last line."""
+    numbers = (scenario.granted * _GIB, scenario.prompt, scenario.tokens)
+    command = [sys.executable, "-m", "llmdist.bench._gpu_peer_child", peer, str(folder), *map(str, numbers)]
+    done = subprocess.run(command, env=child_environment(), capture_output=True, text=True, timeout=_PEER_SECONDS)
+    if done.returncode:
+        print(f"{name}: {peer} did not run: {(done.stderr.strip().splitlines() or ['no word'])[-1]}")
+        return
+    found = json.loads(done.stdout.splitlines()[-1])
+    details = {"peak bytes": found["peak"]}
+    rate = 1 / found["seconds"]
+    yield Row(name, peer, "decode", rate, "tokens/s", None, decode / rate, details)
+    rate = scenario.prompt / found["prefill"]
+    yield Row(name, peer, "prefill", rate, "tokens/s", None, prefill / rate, details)
 
 
 def _run(chain: Chain, scenario: PlanScenario) -> tuple[float, float, Stepped]:

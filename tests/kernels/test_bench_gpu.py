@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from collections.abc import Callable
@@ -12,7 +13,10 @@ import torch
 from shim import HostModule
 
 from llmdist.bench._gpu_kernels import KERNELS, attention_case, projection_case
+from llmdist.bench._gpu_peer_child import ENGINES
+from llmdist.bench._gpu_plans import PLANS
 from llmdist.bench.gpu import scenario_config
+from llmdist.bench.synthetic import SHAPES, SyntheticShape, write_synthetic
 from llmdist.kernels.fused import check_fused
 from llmdist.kernels.launch import Attention
 
@@ -38,6 +42,26 @@ def test_the_attention_case_is_right(host_module: Callable[..., HostModule]) -> 
 def test_the_scenarios_are_models_that_the_kernels_take() -> None:
     """The 8B shape is plain."""
     check_fused(scenario_config(2))
+
+
+def test_every_plan_has_a_shape_and_peers_that_exist() -> None:
+    """A batch times its prompt fits the context; what needs more memory than is granted may stream or share."""
+    for scenario in PLANS.values():
+        assert scenario.shape in SHAPES
+        assert set(scenario.peers) <= set(ENGINES)
+        assert scenario.prompt + scenario.tokens <= 2048
+        assert scenario.batch == 1 or not scenario.peers
+
+
+def test_a_peer_says_what_a_token_and_a_prompt_take(tmp_path: Path) -> None:
+    """transformers on a tiny model, in its own process."""
+    shape = SyntheticShape(64, 128, 2, 4, 2, 256)
+    write_synthetic(tmp_path / "model", shape)
+    words = ENGINES[0], str(tmp_path / "model"), "0", "8", "4"
+    command = [sys.executable, "-m", "llmdist.bench._gpu_peer_child", *words]
+    found = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()[-1])
+    assert found["prefill"] > 0
+    assert set(found) == {"seconds", "prefill", "peak"}
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="a CUDA device is there")
