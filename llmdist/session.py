@@ -34,7 +34,7 @@ from .planner import (
     solve,
     violations,
 )
-from .planner.build import build_problem
+from .planner.build import build_problem, without_unpacking
 from .planner.speculation import speculating
 from .planner.stop import StopRule
 from .progress import LoadMeter, Meter
@@ -173,7 +173,13 @@ class Session(Choosing):
             problem = self._speculating(problem, speculate, draft_tokens)
         self._plan_stopped.clear()
         ends = AnyOf((stop or MaxSeconds(seconds), Asked(self._plan_stopped.is_set)))
-        result = solve(problem, seed=seed, stop=ends, on_event=self._observe(on_event), params=params)
+        try:
+            result = solve(problem, seed=seed, stop=ends, on_event=self._observe(on_event), params=params)
+        except InfeasibleError:
+            plain = without_unpacking(problem, self.profile)
+            if plain is None:
+                raise
+            result = solve(plain, seed=seed, stop=ends, on_event=self._observe(on_event), params=params)
         self._put_in_force(result)
         return result
 

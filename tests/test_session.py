@@ -41,6 +41,18 @@ def test_a_tight_cap_streams_blocks_and_gives_the_same_tokens(session: llmdist.S
     assert session.stats.tokens_per_second > 0 and session.stats.bytes_moved > 0
 
 
+def test_a_precision_that_is_allowed_never_makes_a_plan_impossible(session: llmdist.Session) -> None:
+    """Unpacking int8 needs workspace that a plan of plain blocks does without; a lock in int8 still needs it."""
+    limits = {"ram": "7MiB", "context": 500, "seconds": 0.3}
+    alone = session.plan(precision="bf16", **limits)
+    both = session.plan(precision="bf16,int8", **limits)
+    assert both.prediction.peak_bytes["cpu"] <= both.problem.cap("cpu")
+    assert both.objective_seconds == pytest.approx(alone.objective_seconds, rel=0.05)
+    lock = {"layers.0.mlp": llmdist.Assignment("cpu", "cpu", "int8")}
+    with pytest.raises(InfeasibleError):
+        session.plan(precision="bf16,int8", locks=lock, **limits)
+
+
 def test_bytes_moved_per_token_are_those_of_the_plan(session: llmdist.Session) -> None:
     """What the engine copies for one decode step is what the plan says, within 1 %."""
     plan = tight(session)

@@ -14,7 +14,7 @@ from ..units import parse_size
 from .placement import Assignment
 from .problem import PlanningProblem, Workload
 
-__all__ = ["DEFAULT_CONTEXT", "DRIVER_BYTES", "build_problem"]
+__all__ = ["DEFAULT_CONTEXT", "DRIVER_BYTES", "build_problem", "without_unpacking"]
 
 DEFAULT_CONTEXT = 2048
 #: CUDA's context, its libraries' workspaces, kernels and recorded steps: 0.83 GiB beside the plan on an H200.
@@ -57,7 +57,7 @@ def build_problem(
             caps[device.name] = int(device.free_bytes * _FREE_MEMORY_SHARE)
     _check_memory(hardware, caps, vram)
     chosen = _precisions(profile, precision)
-    plain = next((name for name in chosen if name in PLAIN_PRECISIONS), "bf16")
+    plain = _plain(chosen)
     tokens = _context(profile, context)
     devices = tuple(d for d in hardware.devices if disk or d.kind != "disk")
     names = {d.name for d in devices}
@@ -70,16 +70,39 @@ def build_problem(
         workload=Workload(batch, tokens - new_tokens, new_tokens, kv_precision=_kv_precision(profile, kv, plain)),
         caps=caps,
         precisions=chosen,
-        workspace_bytes=workspace_bytes(
-            profile.blocks, profile.hidden_size, profile.vocab_size, tokens, batch, plain,
-            quantised=any(name not in PLAIN_PRECISIONS for name in chosen), int8_cache=kv == "int8",
-        ),
+        workspace_bytes=_workspace(profile, tokens, batch, chosen, kv == "int8"),
         objective=objective,
         locks=dict(locks or {}),
         modes=_modes(profile, hardware),
         join_seconds=_join_seconds(hardware),
         spread=hardware.spread,
     )
+
+
+def without_unpacking(problem: PlanningProblem, profile: ModelProfile) -> PlanningProblem | None:
+    """Return the problem with plain weights alone, whose workspace unpacks nothing; None where that changes nothing.
+
+    A precision that is allowed must never make a plan impossible: this one is tried where `problem` has no plan.
+    """
+    plain = tuple(name for name in problem.precisions if name in PLAIN_PRECISIONS)
+    locked = {lock.precision for lock in problem.locks.values()}
+    if not plain or plain == problem.precisions or not locked <= set(plain):
+        return None
+    load = problem.workload
+    workspace = _workspace(profile, load.context, load.batch, plain, load.kv_precision == "int8")
+    return replace(problem, precisions=plain, workspace_bytes=workspace)
+
+
+def _plain(precisions: Sequence[str]) -> str:
+    """Return the precision of the activations."""
+    return next((name for name in precisions if name in PLAIN_PRECISIONS), "bf16")
+
+
+def _workspace(profile: ModelProfile, tokens: int, batch: int, precisions: Sequence[str], int8_cache: bool) -> int:
+    return workspace_bytes(
+        profile.blocks, profile.hidden_size, profile.vocab_size, tokens, batch, _plain(precisions),
+        quantised=any(name not in PLAIN_PRECISIONS for name in precisions), int8_cache=int8_cache,
+    )  # fmt: skip
 
 
 def _check_memory(hardware: HardwareProfile, caps: Mapping[str, int], vram: int | str | None) -> None:
