@@ -7,13 +7,13 @@ from collections.abc import Callable, Mapping, Sequence
 from html import escape
 
 from llmdist.events import Event, IterationFinished, PlanFinished, PlanStarted
-from llmdist.planner.placement import Assignment, Placement
+from llmdist.planner.placement import EIGHTHS, Assignment, Placement
 from llmdist.planner.result import HistoryRow, PlanResult
 from llmdist.units import format_bytes, format_seconds
 
 from .replay import VIEW_BYTES, interactive, search_replay
 from .svg import WIDTH, Canvas, block_ticks, image, line_path, nice_ticks, step_path
-from .theme import HTML_STYLE, RESIDENT, STREAMED, cividis
+from .theme import HTML_STYLE, RESIDENT, SHARED, STREAMED, cividis
 
 __all__ = ["convergence_svg", "memory_bars", "pheromone_svg", "placement_svg", "plan_html"]
 
@@ -124,8 +124,10 @@ def placement_svg(plan: PlanResult) -> str:
         (RESIDENT, f"resident ({resident})"),
         (STREAMED, f"streamed ({streamed}), executed here"),
     ]
+    if shared := plan.placement.count("split"):
+        entries.append((SHARED, f"shared by GPU and CPU ({shared})"))
     canvas.legend(LEFT, 46, entries)
-    x = LEFT + 400
+    x = LEFT + (600 if shared else 400)
     canvas.add(f'<rect x="{x}" y="39" width="14" height="4" fill="{STREAMED}"/>')
     canvas.text(x + 20, 46, "its weights rest here", "soft")
     for row, name in enumerate(devices):
@@ -139,24 +141,34 @@ def placement_svg(plan: PlanResult) -> str:
     return canvas.render()
 
 
+_COLOURS = {"resident": RESIDENT, "split": SHARED}
+
+
 def _chips(
     canvas: Canvas, placement: Placement, devices: Sequence[str], top: float, high: float
 ) -> None:
-    """Draw runs of equal choices as chips, with a gap between blocks while it can be seen."""
+    """Draw runs of equal choices as chips, with a gap between blocks while it can be seen.
+
+    Of a shared block the CPU's row has as much of a chip as the CPU computes.
+    """
     width = SPAN / len(placement.blocks)
     gap = 2.0 if width >= 12 else 0.0
-    paths = {RESIDENT: "", STREAMED: ""}
+    paths = {RESIDENT: "", STREAMED: "", SHARED: ""}
+    host = devices.index("cpu") if "cpu" in devices else None
     words: list[tuple[float, float, Assignment, float]] = []
     for start, end, _choice in runs(placement.assignments):
         assignment = placement.assignments[start]
-        colour = RESIDENT if assignment.mode == "resident" else STREAMED
+        colour = _COLOURS.get(assignment.mode, STREAMED)
         y = top + high * devices.index(assignment.exec_device) + 4
         home = top + high * devices.index(assignment.home_device) + high / 2 - 2
         for first, last in [(i, i + 1) for i in range(start, end)] if gap else [(start, end)]:
             x, wide = LEFT + width * first + gap / 2, width * (last - first) - gap
             paths[colour] += _box(x, y, wide, high - 8)
-            if assignment.mode == "streamed":
-                paths[colour] += _box(x, home, wide, 4)
+            if assignment.copies:
+                paths[STREAMED] += _box(x, home, wide, 4)
+            if assignment.cpu_eighths and host is not None:
+                part = (high - 8) * assignment.cpu_eighths / EIGHTHS
+                paths[SHARED] += _box(x, top + high * (host + 1) - 4 - part, wide, part)
         if width * (end - start) > 8.0 * len(assignment.precision) + 8:
             words.append((LEFT + width * (start + end) / 2, y, assignment, 7.6 * len(assignment.precision) + 8))
     for colour, path in paths.items():
@@ -164,7 +176,8 @@ def _chips(
     for middle, y, assignment, wide in words:
         resident = assignment.mode == "resident"
         if gap:
-            canvas.rect(middle - wide / 2, y, wide, high - 8, RESIDENT if resident else STREAMED)
+            colour = _COLOURS.get(assignment.mode, STREAMED)
+            canvas.rect(middle - wide / 2, y, wide, high - 8, colour)
         canvas.add(f'<text x="{middle:.0f}" y="{y + 18:.0f}" fill="{"#fff" if resident else "#1b1f24"}" '
                    f'text-anchor="middle">{escape(assignment.precision)}</text>')  # fmt: skip
 

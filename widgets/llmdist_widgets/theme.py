@@ -11,6 +11,7 @@ __all__ = ["COMPUTE", "COPY", "HTML_STYLE", "RESIDENT", "STREAMED", "SVG_STYLE",
 
 RESIDENT = "#0072B2"  # Okabe-Ito blue
 STREAMED = "#E69F00"  # orange
+SHARED = "#CC79A7"  # reddish purple
 COMPUTE = RESIDENT
 COPY = STREAMED
 
