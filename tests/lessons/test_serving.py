@@ -113,10 +113,10 @@ def test_pages_waste_little_cost_a_little_and_hold_more_requests(case: serving.C
 
 def test_the_load_at_which_paging_wins_is_checked_by_side(case: serving.Case) -> None:
     """There is one such load: below nothing is won, above it always is; the check names the side only."""
-    loads = (0.5, 1, 2, 2.5, 3, 4, 8, 30, 1000)
+    loads = (0.5, 1, 2, 3, 3.5, 4, 8, 30, 1000)
     wins = [serving.paging_wins(case, load) for load in loads]
-    assert wins == sorted(wins) and not wins[2] and wins[4]
-    low, high = 2.0, 3.0
+    assert wins == sorted(wins) and not wins[3] and wins[5]
+    low, high = 3.0, 4.0
     while high / low > 1.01:
         middle = (low + high) / 2
         low, high = (low, middle) if serving.paging_wins(case, middle) else (middle, high)

@@ -24,13 +24,13 @@ def first(problem: PlanningProblem, start: PlanResult | None) -> float:
 
 
 def test_with_less_memory_a_warm_search_begins_where_a_cold_one_ends() -> None:
-    """70B on a 4090 with a tenth less memory: the first plan is within 1 % of a long search's, a cold one's is not."""
+    """70B on a 4090 with a tenth less memory: the first plan is within 2 % of a long search's, a cold one's is not."""
     problem = SUITE["70b-4090-mixed"]()
     before = solve(problem, stop=MaxIterations(30))
     less = problem.with_caps({"cuda:0": int(0.9 * before.prediction.peak_bytes["cuda:0"])})
     found = solve(less, 1, MaxIterations(10), start=before)
     assert found.prediction.peak_bytes["cuda:0"] <= less.cap("cuda:0")
-    assert first(less, before) <= 1.01 * found.objective_seconds < first(less, None)
+    assert first(less, before) <= 1.02 * found.objective_seconds < first(less, None)
 
 
 def test_the_same_problem_is_at_least_as_good_from_its_own_plan() -> None:

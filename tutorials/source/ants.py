@@ -26,13 +26,14 @@ CELLS = [
     "* *llmdist's colony* are the ants of `%llm_plan`;\n"
     "* *random* threw dice for 2000 placements and kept the best that fits;\n"
     "* *greedy* decides block by block and cannot take back;\n"
-    "* *dynamic programming* gives memory a price per byte and buys the best for every block; where the price jumps from "
-    "too cheap to too dear, it misses all that lies between;\n"
+    "* *dynamic programming* finds the best chain of choices exactly, but only if memory has no limit. So each byte of memory "
+    "gets a price, which is raised or lowered until the plan fits. A small change of it can move many blocks at once, and the "
+    "good plans between are missed;\n"
     "* the *textbook colony* are ants as they are usually taught. They found *nothing that fits*. Why?",
     "## What a textbook colony needs\n\nAt each block an ant chooses an option with probability proportional to "
     "the trail, to the power `alpha`, times the visibility, to the power `beta`. **[Visibility](../docs/glossary.md#visibility)** is how good an option looks before "
     "anything is learned: here, one over its seconds. In every *iteration* all ants walk; then a share `evaporation` of the "
-    "trail is forgotten, and the best placement so far leaves new trail. With `beta=0` visibility does not count.\n\n"
+    "trail is forgotten, and the best placement so far leaves new trail. With `beta=0` visibility does not count. What is not given has its default: `ants=32, evaporation=0.1, alpha=1, beta=1`.\n\n"
     "**Predict before you run:** four colonies race. Which comes to the optimum, and which never finds a plan?",
     [
         "colonies = {'short-sighted': ants.TextbookColony(), 'no visibility': ants.TextbookColony(beta=0),\n"
@@ -46,7 +47,7 @@ CELLS = [
     "until far more than fits is there, again and again: here it is worse than none. A colony that forgets everything follows "
     "one placement only and never leaves its neighbourhood.",
     "## Exercise: make it fail, then repair it\n\nThe colony below fails the check: say why. Then change *as few parameters as "
-    "you can* so that it passes: at most 10 % above the optimum, for five seeds (five times other dice). `ants` is a whole "
+    "you can* of it so that it passes: at most 10 % above the optimum, for five seeds (five times other dice). `ants` is a whole "
     "number from 1 to 1000, `evaporation` above 0 and at most 1, `alpha` and `beta` are 0 or more.",
     ["mine = {'ants': 32, 'evaporation': 0.5, 'beta': 0}\nprint(ants.check_colony(mine, problem))"],
     "## The product's own colony\n\n`%llm_plan` uses a colony whose visibility knows that memory is scarce: it comes from a "

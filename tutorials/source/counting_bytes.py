@@ -22,11 +22,13 @@ CELLS = [
     "MLP.\n\n**Predict before you run:** which of the two is larger?",
     ["show.bytes_picture(llm.profile, 'bf16', tokens=512)"],
     "Two bars for each layer, attention and then MLP. The embedding has no bar: this model uses the matrix of the head for "
-    "it.\n\nThe MLPs hold most of the weights; only attention keeps a cache. That is why the two halves of a layer deserve "
-    "different homes.",
+    "it.\n\nThe MLPs hold most of the weights; only attention keeps a cache. So the two halves of a layer need "
+    "different memory: an MLP needs much, always the same; attention needs less, but it grows with the text. Lesson 4 gives "
+    "each block a place of its own.",
     "## The KV cache\n\nAttention looks back at *all* tokens before. What it needs of them does not change any more, so it is "
     "kept instead of computed again: for every token a **key** (by which it is found) and a **value** (what is fetched from "
-    "it).\n\nOne layer looks for several things at once, with several *heads*. Each head of the cache keeps a key of "
+    "it).\n\nInside attention there are several *heads*; they share only the name with the head at the end of the model. Each looks for "
+    "something of its own. Each head of the cache keeps a key of "
     "`head_dim` numbers and a value of `head_dim` numbers, for every token, in every layer. The heads that *ask* (query heads) "
     "may be more than the heads that *keep* (key/value heads), because several may share one: "
     "[grouped queries](../docs/glossary.md#gqa). Here are three models:",
@@ -43,7 +45,7 @@ CELLS = [
     ["my_tokens = 1000\nprint(bytes_of.check_largest_context(my_tokens, memory_bytes=2 * 2**30))"],
     "## Predicted against measured\n\nA *plan* says where every block rests, and predicts the peak of the memory. Here "
     "everything stays in RAM, with room for a context of 512 tokens. Is the prediction true? "
-    "The engine runs in a process of its own, so the operating system can be asked what it really took.\n\n"
+    "The engine runs in a process of its own, so the operating system can be asked what it really took. (What Python and its libraries took before is subtracted.)\n\n"
     "**Predict before you run:** weights and cache you know from above. Which part of the peak is neither?",
     [
         "plan = llm.plan(context=512, seconds=0.5)\n"

@@ -14,7 +14,8 @@ CELLS = [
         "made = hiding.problem('llama-2-13b', 'rtx4090')\n"
         "print(len(made.blocks), 'blocks; devices:', ', '.join(device.name for device in made.devices))"
     ],
-    "`cuda:0` is the card and `cpu` the processor with the host memory; the disk is not needed in this lesson.\n\n"
+    "`cuda:0` is the card and `cpu` the processor with the host memory; the disk is not needed in this lesson. To see one effect "
+    "at a time we stream a few blocks only and look at the time alone: whether the rest fits on the card is not checked here.\n\n"
     "## Slots\n\nA streamed block is copied into a **[slot](../docs/glossary.md#slot)**, a piece of the card's memory that is "
     "used again and again. With one slot, the next copy must wait until the block in it has been computed. With two, it can "
     "run ahead.\n\n**Predict before you run:** three attention blocks, the last ones of the model, are streamed. How much time "
@@ -63,10 +64,12 @@ CELLS = [
     "more: it waits for its memory anyway. From the ridge on (the roofline of lesson 3) arithmetic is the limit, and each "
     "sequence costs its own time.\n\n"
     "**Exercise.** Find the smallest batch for which streaming is at least as fast; one off is fine. Estimate from the "
-    "picture where the lines will meet, then try: `hiding.way_seconds(made, 32)`.",
+    "picture where the lines will meet: to the right of it, so extend the rising one. Then try `hiding.way_seconds(made, "
+    "your_batch)`, which gives seconds.",
     ["my_batch = 1\nprint(hiding.check_break_even(my_batch, made))"],
-    "**Question.** Would the break-even move up or down with a slower bus? With a processor of twice the cores? Try "
-    "`hiding.break_even(hiding.problem(machine='rtx3060'))`.",
+    "**Question.** Would the break-even move up or down with a slower bus? With a processor of twice the cores? Then try "
+    "`hiding.break_even(hiding.problem(machine='rtx3060'))`: a machine with the same bus, but a processor of less than half the "
+    "arithmetic and slower RAM. Which way does it move, and why?",
     "## What to take along\n\n* A copy is free while something else computes: slots and spacing.\n"
     "* No more can be hidden than there is computing to hide it behind.\n"
     "* For one sequence the processor beside the memory beats the bus; with many tokens per pass the bus wins.\n"

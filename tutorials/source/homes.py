@@ -16,8 +16,9 @@ CELLS = [
         "from llmdist.planner import MaxIterations, evaluate, solve\nfrom llmdist.units import format_bytes\n"
         "from llmdist_widgets import homes as show\n\n%load_ext llmdist\n%llm_load demo"
     ],
-    "# Part A: two homes, measured\n\nWe forbid so much RAM that half of the weights must stay on disk. Such a limit is a "
-    "[cap](../docs/glossary.md#cap). A list that says where every block rests and where it is computed is a "
+    "# Part A: two homes, measured\n\nWe forbid so much RAM that more than half of the weights must stay on disk. Such a limit is a "
+    "[cap](../docs/glossary.md#cap): it counts all that RAM must hold, weights, KV cache, workspace and the room that copies go "
+    "to. A list that says where every block rests and where it is computed is a "
     "[placement](../docs/glossary.md#placement). This is the placement of the rule:",
     [
         "llm.plan(context=128, seconds=0.5)\nplan = llm.plan(ram=homes.half_of(llm), context=128, seconds=0.5)\n"
@@ -36,8 +37,8 @@ CELLS = [
     "copies. Hatched is a **bubble**: the block stands ready, but its weights are still on their way. The blocks of the "
     "rule's tail wait one after another. (Copies left of 0 ran ahead, behind the token before.)\n\nBelow the measured token "
     "is the one that the planner *predicts* from what it measured of this machine. Its very first bubble is no copy: it "
-    "stands for the fixed price of starting a token. If other programs use the disk meanwhile, the two pictures differ: "
-    "then run the cell again.",
+    "stands for the fixed price of starting a token. A disk's speed changes from minute to minute, so "
+    "the two can differ by half, in either direction: compare their shapes, not their lengths.",
     "## Your move\n\nYou name blocks and say where they go: `cpu` is RAM, `disk` is the disk. Blocks are called as in "
     "`layers.3-7.mlp`, `attention`, `head` or `all`; moves are done in turn. The first exchange is made for you: one MLP "
     "goes down to the disk, and two small attention blocks come up in its place.",
@@ -60,9 +61,9 @@ CELLS = [
         "show.timelines_picture({f'{name}, measured': one.timeline for name, one in found.items()}, 'One token, measured')"
     ],
     "The printed times hold a little more than the picture, which begins with the first block. Other work on the machine "
-    "disturbs: run it twice before you believe a small difference.\n\nAbout the same bytes, and one copy less. Why does that "
+    "disturbs: compare only times of the same run of the cell, and run it twice before you believe a small difference.\n\nAbout the same bytes, and one copy less. Why does that "
     "count? A copy has two prices: a fixed one, for asking, waiting for the first byte ([latency](../docs/glossary.md#link)) "
-    "and handing the block over to the computing, and then so many bytes per second. Here are both, as they were measured:",
+    "and handing the block over to the computing, and then so many bytes per second. Here are both, with the factor for copies that the loading cell may name:",
     [
         "link, cpu = plan.problem.link('disk', 'cpu'), llm.hardware.device('cpu')\n"
         "fixed = link.latency_seconds + cpu.handover_seconds\nfor kind, (size, _) in homes.sizes(plan.problem).items():\n"
@@ -127,10 +128,11 @@ CELLS = [
         "for name, prediction in times.items():\n"
         "    print(f'{name:14} {1e3 * prediction.tpot_seconds:.0f} ms per token (simulated)')"
     ],
-    "**Question.** With `homes.case(ram='64GiB')` nothing needs the disk. What is left to win over the rule then? Which of "
-    "your ideas still works?",
+    "**Question.** With `made = homes.case(ram='64GiB')` in the first code cell of Part B nothing needs the disk; run from there "
+    "on. What is left to win over the rule then? Which of your ideas still works?",
     "## What to take along\n\n* *Where* a block rests decides how long a token waits. Filling in order leaves the copies "
     "side by side, where nothing hides them.\n* A copy behind somebody's computing is free: spread what is streamed.\n"
-    "* Read once, a weight is best computed where it lies; the idle bus is a bonus, not the main road.\n* Fast memory is for "
+    "* For one token, a block is best computed where its weights rest. The way to the card (the *bus*) can carry a few more "
+    "while it is idle, not most of them.\n* Fast memory is for "
     "blocks that are read in full for every token. And many small copies cost more than a few large ones.",
 ]

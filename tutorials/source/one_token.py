@@ -8,7 +8,9 @@ CELLS = [
     "lesson slows the machine down to a single step and looks inside.\n\n*About 30 minutes. You need nothing but this "
     "notebook. All numbers are **measured** here; yours may differ a little.*",
     ["%load_ext llmdist\n%llm_load demo"],
-    "The picture is about your machine; lesson 3 reads it. Now only the line above it matters: a small model, in 18 blocks. "
+    "The picture is about your machine; lesson 3 reads it. A table below it, if there is one, compares earlier runs with what the "
+    "planner had predicted, and its last line says by which factors the planner has corrected itself since: skip both. Now "
+    "only the line above matters: a small model, in 18 blocks. "
     "It was trained on short tales. Let it write one. It takes the most probable token each time, so you and your "
     "neighbour see the same text.",
     [

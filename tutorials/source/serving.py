@@ -52,7 +52,8 @@ CELLS = [
     "every fifty steps. Why do the two come closer?",
     "## Where does everybody's memory go?\n\nMore places make more tokens per second. What limits them is the "
     "**[KV cache](../docs/glossary.md#kv-cache)** of every sequence (lesson 2). The demo model is too small to feel it, so we "
-    "change to Llama 2 13B in int8 on an RTX 4090. The seconds of a step now come from the planner's cost model: **simulated**.",
+    "change to Llama 2 13B in int8 on an RTX 4090. (The weights are in int8; the cache keeps 16 bits: keys and values of 40 layers "
+    "with 40 heads of 128 numbers.) The seconds of a step now come from the planner's cost model: **simulated**.",
     [
         "case = serving.case('llama-2-13b', 'rtx4090', 'int8')\n"
         "print(f'{case.token_bytes / 2**20:.2f} MiB of cache per token; beside the weights there is room for {case.cache_tokens} tokens')"
@@ -83,7 +84,8 @@ CELLS = [
     "At a small load both are equal: memory is not short, and paging wins nothing. Then contiguous falls, and pages hold on.\n\n"
     "**Exercise.** From which load on does paging win? *Winning* means: of all requests, it answers at least 5 in 100 more "
     "within 20 seconds. Ten percent off is fine.\n\n*Estimate first:* how many contiguous requests, n, fit at once? How "
-    "long does an answer of 150 tokens keep its place, if a step takes about `case.cost.seconds(n, n * 200)`? Then narrow it "
+    "long does an answer of 150 tokens keep its place, if a step takes about `case.cost.seconds(n, n * 200)`? (The second number is the tokens in the cache, some 200 of each "
+    "request.) If each of n places is kept for T seconds, n / T requests a second can be served. Then narrow it "
     "down with `serving.share_within(case, rate, page)`: the page is 2048 or 16.",
     ["my_load = 1.0\nprint(serving.check_paging_wins(my_load, case))"],
     "**Question.** Is your answer above or below your estimate, and why? (Nobody is late at once: a queue must grow first.)\n\n"
