@@ -6,6 +6,7 @@ It runs in a child process, inline, or behind an actor; it never knows which. Fa
 from __future__ import annotations
 
 import sys
+import time
 import traceback
 from collections.abc import Callable
 from contextlib import suppress
@@ -24,6 +25,7 @@ __all__ = ["Worker"]
 
 
 _PROCESS = psutil.Process()
+_SAMPLE_SECONDS = 0.05  # as often as a picture can show
 
 
 def _resident_bytes() -> int:
@@ -57,7 +59,8 @@ class Worker:
                 tiny_blocks(dtype=dtype)(tokens)
         _forget_peak()
         self._base = _resident_bytes()
-        self._peak: dict[str, int] = {}
+        self._used, self._peak = dict[str, int](), dict[str, int]()
+        self._next_sample = 0.0
 
     def handle(self, message: Message) -> Reply:
         """Return the reply to `message`."""
@@ -86,6 +89,7 @@ class Worker:
             checkpoint, message.placement, message.context, message.batch, message.slots, message.streaming, message.kv,
             report=self._tell,
         )  # fmt: skip
+        self._next_sample = 0.0
         return Loaded(self.memory(), self._executor.note)
 
     def _tell(self, done: int, total: int, made: str, kept: bool) -> None:
@@ -95,6 +99,7 @@ class Worker:
     def _apply(self, message: Apply) -> Applied:
         assert self._executor is not None, "Apply before Load"
         self._executor.apply(message.placement)
+        self._next_sample = 0.0
         return Applied(self.memory(), self._executor.note)
 
     def _forward(self, message: Forward) -> Stepped:
@@ -106,8 +111,8 @@ class Worker:
             logits=None if greedy else done.logits.float().cpu().numpy().tobytes(),
             rows=done.logits.shape[0],
             bytes_moved=done.bytes_moved,
-            memory_bytes=self.memory(),
-            peak_bytes=self._peak_bytes(),
+            memory_bytes=self._sampled(),
+            peak_bytes=dict(self._peak),
             copies=done.copies,
             computes=done.computes,
         )
@@ -119,11 +124,17 @@ class Worker:
             used[f"cuda:{i}"] = torch.cuda.memory_reserved(i)
         return used
 
-    def _peak_bytes(self) -> dict[str, int]:
-        peak = {"cpu": max(0, _peak_resident_bytes() - self._base) if sys.platform == "linux" else 0}
-        for name, used in self.memory().items():
-            self._peak[name] = max(self._peak.get(name, 0), used, peak.get(name, 0))
-        return dict(self._peak)
+    def _sampled(self) -> dict[str, int]:
+        """Return the bytes used a moment ago, and take the peaks: asking costs what a small model's token does."""
+        now = time.monotonic()
+        if now >= self._next_sample:
+            self._used, self._next_sample = self.memory(), now + _SAMPLE_SECONDS
+            highest = {"cpu": max(0, _peak_resident_bytes() - self._base) if sys.platform == "linux" else 0}
+            for i in range(torch.cuda.device_count()):
+                highest[f"cuda:{i}"] = torch.cuda.max_memory_reserved(i)
+            for name, used in self._used.items():
+                self._peak[name] = max(self._peak.get(name, 0), used, highest.get(name, 0))
+        return dict(self._used)
 
     def close(self) -> None:
         """Free the weights."""
