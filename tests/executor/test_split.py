@@ -47,7 +47,7 @@ def test_a_shared_block_computes_what_the_whole_one_does(tmp_path: Path, precisi
     found = []
     for placement in (split(whole, 3, home), whole, plain):
         executor = Executor(checkpoint, placement, 64, runtime=VirtualRuntime())
-        found.append(torch.stack(decode(executor, TOKENS)))
+        found.append(torch.stack(decode(executor, TOKENS[:2])))
         assert executor.device_blocks.notes == {}
         executor.close()
     shared, alone, exact = found

@@ -35,7 +35,7 @@ def test_a_plan_leaves_what_the_driver_takes_of_a_real_gpu() -> None:
     real, known = (build_problem(profile, machine(source), vram="8GiB") for source in ("measured", "nominal"))
     assert real.cap("cuda:0") == 8 * GIB - DRIVER_BYTES
     assert known.cap("cuda:0") == 8 * GIB
-    plan = solve(real, stop=MaxIterations(5))
+    plan = solve(real, stop=MaxIterations(2))
     assert plan.prediction.peak_bytes["cuda:0"] + DRIVER_BYTES <= 8 * GIB
     assert build_problem(profile, machine()).cap("cuda:0") == 8 * GIB - DRIVER_BYTES
 
@@ -50,7 +50,7 @@ def test_a_plain_mlp_may_be_shared_where_there_is_a_gpu() -> None:
     alone = replace(machine(), devices=(machine().devices[0], machine().devices[2]), links=machine().links[:1])
     assert "split" not in build_problem(profile, alone).modes
     assert "split" not in build_problem(replace(profile, shares_mlp=False), machine()).modes
-    shared = solve(problem, stop=MaxIterations(20))
-    streamed = solve(replace(problem, modes=("resident", "streamed")), stop=MaxIterations(20))
+    shared = solve(problem, stop=MaxIterations(4))
+    streamed = solve(replace(problem, modes=("resident", "streamed")), stop=MaxIterations(4))
     assert any(choice.cpu_eighths for choice in shared.placement.assignments)
     assert shared.prediction.tpot_seconds < 0.95 * streamed.prediction.tpot_seconds
