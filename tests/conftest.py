@@ -18,3 +18,10 @@ def cache_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("cache")
     os.environ["LLMDIST_CACHE"] = str(folder)
     return folder
+
+
+@pytest.fixture
+def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Keep packed blocks in a folder of the test's own, and return it."""
+    monkeypatch.setattr("llmdist.model.quantize.cache_folder", lambda: tmp_path / "cache")
+    return tmp_path / "cache" / "packed"

@@ -64,9 +64,7 @@ PLANS = {
 _PEER_SECONDS = 180
 
 
-def plan_rows(
-    name: str, device: torch.device, limits: dict[str, float], ballast: torch.Tensor, work: Path
-) -> Iterator[Row]:
+def plan_rows(name: str, device: torch.device, limits: dict[str, float], work: Path) -> Iterator[Row]:
     """Yield tokens/s of decoding and prefill of one scenario, beside what was predicted."""
     scenario = PLANS[name]
     folder = work / f"llama-{scenario.shape}"
@@ -112,7 +110,11 @@ def _peer_rows(
     """Yield a peer's decoding and prefill beside ours; a peer that does not run is named with its last line."""
     numbers = (scenario.granted * _GIB, scenario.prompt, scenario.tokens)
     command = [sys.executable, "-m", "llmdist.bench._gpu_peer_child", peer, str(folder), *map(str, numbers)]
-    done = subprocess.run(command, env=child_environment(), capture_output=True, text=True, timeout=_PEER_SECONDS)
+    try:
+        done = subprocess.run(command, env=child_environment(), capture_output=True, text=True, timeout=_PEER_SECONDS)
+    except subprocess.TimeoutExpired:
+        print(f"{name}: {peer} did not end within {_PEER_SECONDS} s")
+        return
     if done.returncode:
         print(f"{name}: {peer} did not run: {(done.stderr.strip().splitlines() or ['no word'])[-1]}")
         return

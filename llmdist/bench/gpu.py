@@ -7,7 +7,6 @@ ballast takes the memory of the card that a scenario does not grant.
 from __future__ import annotations
 
 import argparse
-import statistics
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -19,7 +18,7 @@ import torch
 
 from ..errors import LlmdistError
 from ..kernels.cuda_module import CudaModule, require_cuda
-from ..kernels.device_rates import activation_dtype, recorded, replay_seconds
+from ..kernels.device_rates import activation_dtype, median_seconds, recorded_seconds
 from ..kernels.fused import FusedAttention, FusedDecoder, FusedHead, FusedMlp, instances_of
 from ..kernels.instances import Instance
 from ..kernels.launch import Attention
@@ -40,21 +39,6 @@ _LAUNCHES = 16
 _ROTATED_BYTES = 512 << 20  # more than any L2
 
 
-def _milliseconds(run: Callable[[int], None], sets: int, repeats: int = 30) -> float:
-    """Return the median milliseconds of `run(i)` over rotating sets, after a warm-up."""
-    for i in range(3):
-        run(i % sets)
-    times = []
-    for i in range(repeats):
-        start, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
-        start.record()
-        run(i % sets)
-        end.record()
-        end.synchronize()
-        times.append(start.elapsed_time(end))
-    return float(statistics.median(times))
-
-
 def probes(device: torch.device) -> dict[str, float]:
     """Return bytes/s of a device copy (read and write counted), and of pinned and pageable copies to the device."""
     source = [torch.empty(_GIB // 4, dtype=torch.uint8, device=device) for _ in range(4)]
@@ -62,20 +46,15 @@ def probes(device: torch.device) -> dict[str, float]:
     host = torch.empty(_GIB // 4, dtype=torch.uint8)
     pinned = host.pin_memory()
     size = target.nbytes
-    found = {
-        "device read": size / _milliseconds(lambda i: void(source[i].view(torch.int64).sum()), 4),
-        "device copy": 2 * size / _milliseconds(lambda i: void(target.copy_(source[i])), 4),
-        "pinned to device": size / _milliseconds(lambda i: void(target.copy_(pinned, non_blocking=True)), 1),
-        "pageable to device": size / _milliseconds(lambda i: void(target.copy_(host)), 1, 5),
+    return {
+        "device read": size / median_seconds(lambda i: source[i].view(torch.int64).sum(), 4, 30),
+        "device copy": 2 * size / median_seconds(lambda i: target.copy_(source[i]), 4, 30),
+        "pinned to device": size / median_seconds(lambda _: target.copy_(pinned, non_blocking=True), 1, 30),
+        "pageable to device": size / median_seconds(lambda _: target.copy_(host), 1, 5),
     }
-    return {name: 1000 * value for name, value in found.items()}
 
 
-def void(_: object) -> None:
-    """Drop a result, so that a lambda returns None."""
-
-
-def _launch_seconds(case: Case) -> float:
+def _launch_seconds(device: torch.device, case: Case) -> float:
     """Return the seconds of one launch among others behind each other, as decoding queues them."""
     count = -(-_LAUNCHES // case.sets) * case.sets
 
@@ -83,7 +62,7 @@ def _launch_seconds(case: Case) -> float:
         for i in range(count):
             case.run(i % case.sets)
 
-    return replay_seconds(recorded(queue), 10) / count
+    return recorded_seconds(device, queue, 10) / count
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +114,7 @@ def kernel_rows(device: torch.device, copy_rate: float) -> Iterator[Row]:
             print(f"WRONG: {case.name} differs from float64 by {error:.3g} of the largest value: not timed.")
             yield Row("kernels", case.name, "wrong", error, "of the largest value", conditions=details)
             continue
-        rate = case.nbytes / _launch_seconds(case)
+        rate = case.nbytes / _launch_seconds(device, case)
         yield Row("kernels", case.name, "read", rate / 1e9, "GB/s", rate / copy_rate, conditions=details)
 
 
@@ -183,9 +162,9 @@ def resident_rows(name: str, device: torch.device, copy_rate: float) -> Iterator
     module = CudaModule(instances_of(config, dtype, weight_format, shape, 1), str(device))
     decoder = random_decoder(config, weight_format, module, shape, dtype, device)
     decoder.positions.fill_(1023)
-    seconds = replay_seconds(recorded(decoder.queue), 50)
+    seconds = recorded_seconds(device, decoder.queue, 50)
     module.overlaps, overlapped = False, module.overlaps
-    apart = replay_seconds(recorded(decoder.queue), 50)
+    apart = recorded_seconds(device, decoder.queue, 50)
     module.overlaps = overlapped
     packed = [m for a, m2 in decoder.layers for m in (a.qkv, a.o, m2.gate_up, m2.down)]
     cached = len(decoder.cache) * 2 * 1024 * config.num_kv_heads * config.head_dim * dtype.itemsize
@@ -238,7 +217,8 @@ def _rows_of(name: str, device: torch.device, limits: dict[str, float], work: Pa
         yield from resident_rows(name, device, limits["device copy"])
     if name in PLANS:
         ballast = _ballast(device, PLANS[name].granted * _GIB)
-        yield from plan_rows(name, device, limits, ballast, work)
+        yield from plan_rows(name, device, limits, work)
+        del ballast
 
 
 def _gpu(device: torch.device) -> dict[str, str]:

@@ -26,7 +26,7 @@ class DeviceTimes:
         self._anchors: dict[str, tuple[Event, float]] = {}
         self._last: dict[str, Event] = {}
         self._computes: list[BlockComputed | tuple[str, Event, Event, Sequence[tuple[str, int]]]] = []
-        self._copies: list[tuple[Staged | None, CopyFinished]] = []
+        self._copies: list[Staged | CopyFinished] = []
 
     def begin(self, device: str) -> Event | float:
         """Return the point before something is computed on `device`: on the CPU simply the time."""
@@ -46,9 +46,9 @@ class DeviceTimes:
         self._last[device] = self._runtime.mark(device)
         self._computes.append((device, began, self._last[device], blocks))
 
-    def copied(self, record: CopyFinished, staged: Staged | None = None) -> None:
-        """Take down a copy whose block was computed; `staged` where a device knows its times better."""
-        self._copies.append((staged, record))
+    def copied(self, copy: Staged | CopyFinished) -> None:
+        """Take down a copy whose block was computed."""
+        self._copies.append(copy)
 
     def wait(self) -> None:
         """Wait until every device has done what it was asked for."""
@@ -80,10 +80,10 @@ class DeviceTimes:
     @property
     def copies(self) -> tuple[CopyFinished, ...]:
         """Return the copies in the order in which their blocks were computed; from a disk the reading belongs to it."""
-        return tuple(record if staged is None else self._placed(staged, record) for staged, record in self._copies)
+        return tuple(copy if isinstance(copy, CopyFinished) else self._placed(copy) for copy in self._copies)
 
-    def _placed(self, staged: Staged, record: CopyFinished) -> CopyFinished:
-        device, began, arrived = staged.copy.exec_device, staged.began, staged.arrived
+    def _placed(self, staged: Staged) -> CopyFinished:
+        record, device, began, arrived = staged.record, staged.copy.exec_device, staged.began, staged.arrived
         if began is None or arrived is None:
             return record
         start = record.start_seconds if staged.copy.home_device == "disk" else self._at(device, began)

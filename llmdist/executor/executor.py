@@ -7,7 +7,7 @@ same schedule and give the same logits. Nothing here samples or knows text.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import groupby
 
 import torch
@@ -31,7 +31,7 @@ from .microbatch import MicroBatch, cut, passes
 from .packed_blocks import PackedBlocks
 from .runtime import CudaRuntime, Runtime
 from .schedule import Compute, build_schedule
-from .split_blocks import SplitBlocks, own_entries
+from .split_blocks import SplitBlocks, own_layout
 from .staging import PrefetchingCopies, SequentialCopies, SlotPool
 from .weights import TORCH_DTYPES, BlockLayout, read_rows
 
@@ -148,8 +148,7 @@ class Executor:
         self._views = {name: self._layouts[name].views(buffer) for name, buffer in self._weights.items()}
 
     def _layout(self, name: str, choice: Assignment) -> BlockLayout:
-        entries, part = own_entries(self.checkpoint.block_tensors(name), choice)
-        plain = replace(BlockLayout.of(entries, choice.precision), part=part)
+        plain = own_layout(self.checkpoint.block_tensors(name), choice)
         return self.device_blocks.layout(name, choice.exec_device, choice.precision, plain)
 
     def _start(self) -> None:
@@ -249,7 +248,7 @@ class Executor:
             times.computed(step.device, began, self._sizes[step.block])
             if staged is not None and self._copies:
                 self._copies.release(staged)
-                times.copied(staged.record, staged)
+                times.copied(staged)
         return kept
 
     def _compute_on_demand(

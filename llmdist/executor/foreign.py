@@ -194,4 +194,4 @@ class _Lender:
         self._times.computed("cpu", self._began, ((block, 0),))
         if self._staged is not None:
             self._copies.release(self._staged)
-            self._times.copied(self._staged.record)
+            self._times.copied(self._staged)

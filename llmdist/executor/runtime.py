@@ -16,7 +16,7 @@ from typing import Protocol, cast
 import torch
 from torch import Tensor
 
-from ..kernels.cuda_module import CudaModule, KernelModule, require_cuda
+from ..kernels.cuda_module import CudaModule, KernelModule, recorded, require_cuda
 from ..kernels.instances import Instance
 from ..model.reader import aligned_buffer
 
@@ -121,21 +121,7 @@ class CudaRuntime:
         torch.cuda.current_stream(device).wait_event(cast(_CudaEvent, event).event)
 
     def recorded(self, device: str, queue: Callable[[], None]) -> Callable[[], None]:
-        graph, usual, beside = torch.cuda.CUDAGraph(), torch.cuda.current_stream(device), torch.cuda.Stream(device)
-        beside.wait_stream(usual)
-        with torch.cuda.stream(beside):
-            graph.capture_begin(capture_error_mode="thread_local")  # prefetching goes on in its own thread
-            try:
-                queue()
-            finally:
-                graph.capture_end()
-        usual.wait_stream(beside)
-
-        def replay() -> None:
-            with torch.cuda.device(device):
-                graph.replay()
-
-        return replay
+        return recorded(device, queue)
 
 
 class _CudaEvent:

@@ -8,32 +8,52 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from math import ceil
 
 import torch
 from torch import Tensor
 
 from ..cost.workspace import CHUNK_TOKENS
 from ..kernels.cpu import Weight
+from ..kernels.cuda.packing import CHUNK_COLUMNS
 from ..model.checkpoint import Checkpoint, TensorEntry
 from ..model.layers import Rope, mlp_share
 from ..model.reader import Reader, aligned_buffer
-from ..model.slices import neurons, own_neurons
-from ..planner.placement import Assignment, Placement
+from ..model.slices import neurons
+from ..planner.placement import EIGHTHS, Assignment, Placement
 from .arrivals import Arrivals
+from .device_layout import KERNEL_FORMATS
 from .fused import FusedBlocks
 from .packed_blocks import PackedBlocks
 from .runtime import Runtime
 from .weights import BlockLayout
 
-__all__ = ["SplitBlocks", "own_entries"]
+__all__ = ["SplitBlocks", "own_layout", "own_neurons"]
 
 
-def own_entries(entries: Mapping[str, TensorEntry], choice: Assignment) -> tuple[Mapping[str, TensorEntry], str]:
-    """Return what of a block its exec device computes, and a name for that part; all of it, and "", if not split."""
-    if not choice.cpu_eighths:
-        return entries, ""
-    own = own_neurons(entries["gate"].shape[0], choice.cpu_eighths, choice.precision)
-    return neurons(entries, 0, own), f"neurons-0-{own}"
+def own_neurons(inner: int, cpu_eighths: int, precision: str) -> int:
+    """Return how many of `inner` neurons a device keeps that leaves `cpu_eighths` of them to its CPU.
+
+    Never more than the plan counts for it, as far as both have some; cut where the kernels' chunks of columns end.
+    """
+    grain = CHUNK_COLUMNS[KERNEL_FORMATS.get(precision, "dense")]
+    given = ceil(inner * cpu_eighths / EIGHTHS / grain) * grain
+    return inner - given if 0 < given < inner else max(1, inner // 2)
+
+
+def own_layout(entries: Mapping[str, TensorEntry], choice: Assignment) -> BlockLayout:
+    """Return the layout of what of a block its exec device computes: all of it, if it is not split."""
+    return _layouts(entries, choice)[0] if choice.cpu_eighths else BlockLayout.of(entries, choice.precision)
+
+
+def _layouts(entries: Mapping[str, TensorEntry], choice: Assignment) -> list[BlockLayout]:
+    """Return the layouts of the device's part of a split block and of its CPU's."""
+    inner = entries["gate"].shape[0]
+    own = own_neurons(inner, choice.cpu_eighths, choice.precision)
+    return [
+        replace(BlockLayout.of(neurons(entries, first, last), choice.precision), part=f"neurons-{first}-{last}")
+        for first, last in ((0, own), (own, inner))
+    ]
 
 
 class SplitBlocks:
@@ -60,11 +80,7 @@ class SplitBlocks:
         found = {}
         for name, choice in placement.items():
             if choice.cpu_eighths and name not in self._buffers:
-                entries = self._checkpoint.block_tensors(name)
-                inner = entries["gate"].shape[0]
-                own = own_neurons(inner, choice.cpu_eighths, choice.precision)
-                layout = BlockLayout.of(neurons(entries, own, inner), choice.precision)
-                layout = replace(layout, part=f"neurons-{own}-{inner}")
+                _, layout = _layouts(self._checkpoint.block_tensors(name), choice)
                 found[name] = self._packed.located(name, choice.precision, layout)
         return found
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import ctypes
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -23,7 +23,7 @@ from ..paths import cache_folder
 from .instances import Instance, source_hash
 from .nvrtc import Compiled, Nvrtc
 
-__all__ = ["CudaModule", "KernelModule", "Launch", "compile_cached", "require_cuda"]
+__all__ = ["CudaModule", "KernelModule", "Launch", "compile_cached", "recorded", "require_cuda"]
 
 _DYNAMIC_SHARED = 8  # CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES
 _DEFAULT_SHARED_BYTES = 48 << 10
@@ -101,6 +101,28 @@ def compile_cached(compiler: Nvrtc, instances: Sequence[Instance], architecture:
     _write(binary, compiled.cubin)
     _write(index, json.dumps({"names": dict(compiled.names), "log": compiled.log}).encode())
     return compiled
+
+
+def recorded(device: str, queue: Callable[[], None]) -> Callable[[], None]:
+    """Return what launches at once, on torch's current stream, all that `queue` launches, which does not run now.
+
+    Every launch was made before, and `queue` allocates nothing.
+    """
+    graph, usual, beside = torch.cuda.CUDAGraph(), torch.cuda.current_stream(device), torch.cuda.Stream(device)
+    beside.wait_stream(usual)
+    with torch.cuda.stream(beside):
+        graph.capture_begin(capture_error_mode="thread_local")  # other threads go on copying
+        try:
+            queue()
+        finally:
+            graph.capture_end()
+    usual.wait_stream(beside)
+
+    def replay() -> None:
+        with torch.cuda.device(device):
+            graph.replay()
+
+    return replay
 
 
 def _write(path: Path, data: bytes) -> None:

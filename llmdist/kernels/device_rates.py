@@ -13,12 +13,12 @@ import torch
 from ..model.config import ModelConfig
 from . import launch
 from .cuda.packing import PackedMatrix, matrix_at, matrix_bytes
-from .cuda_module import CudaModule
+from .cuda_module import CudaModule, recorded
 from .fused import FusedAttention, FusedDecoder, FusedHead, FusedMlp, instances_of
 from .instances import ACTIVATIONS, FORMATS, Instance
 from .launch import Attention
 
-__all__ = ["activation_dtype", "block_seconds", "read_rates"]
+__all__ = ["activation_dtype", "block_seconds", "median_seconds", "read_rates", "recorded_seconds"]
 
 _LAYERS, _REPEATS, _COLUMNS = 8, 20, 4096
 _RATE_BYTES = 256 << 20  # of one matrix: more than any cache, and two take turns
@@ -29,28 +29,27 @@ def activation_dtype(device: torch.device) -> torch.dtype:
     return torch.float16 if torch.cuda.get_device_capability(device) < (8, 0) else torch.bfloat16
 
 
-def recorded(queue: Callable[[], None]) -> torch.cuda.CUDAGraph:
-    """Return what `queue` launches as one graph; run it once before, so that everything is set up."""
-    queue()
-    torch.cuda.synchronize()
-    graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
-        queue()
-    return graph
-
-
-def replay_seconds(graph: torch.cuda.CUDAGraph, repeats: int = _REPEATS) -> float:
-    """Return the median seconds of a replay."""
-    graph.replay()
+def median_seconds(run: Callable[[int], object], sets: int = 1, repeats: int = _REPEATS) -> float:
+    """Return the median seconds that the device takes for `run(i)`, over `sets` in turn, after a warm-up."""
+    for i in range(3):
+        run(i % sets)
     times = []
-    for _ in range(repeats):
+    for i in range(repeats):
         start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
         start.record()
-        graph.replay()
+        run(i % sets)
         end.record()
         end.synchronize()
         times.append(start.elapsed_time(end) / 1000)
     return float(statistics.median(times))
+
+
+def recorded_seconds(device: torch.device, queue: Callable[[], None], repeats: int = _REPEATS) -> float:
+    """Return the median seconds of what `queue` launches, recorded as one; it runs once before and is then set up."""
+    queue()
+    torch.cuda.synchronize(device)
+    replay = recorded(str(device), queue)
+    return median_seconds(lambda _: replay(), 1, repeats)
 
 
 def block_seconds(device: torch.device) -> float:
@@ -74,7 +73,7 @@ def block_seconds(device: torch.device) -> float:
     head = FusedHead.of({"norm": zeros(256), "lm_head": zeros(256, 256)}, dtype)
     cache = [(zeros(1, 4, 512, 64), zeros(1, 4, 512, 64)) for _ in blocks]
     decoder = FusedDecoder(config, module, shape, blocks, head, zeros(256, 256), cache)
-    return replay_seconds(recorded(decoder.queue)) / (2 * _LAYERS)
+    return recorded_seconds(device, decoder.queue) / (2 * _LAYERS)
 
 
 def read_rates(device: torch.device) -> dict[str, float]:
@@ -96,5 +95,5 @@ def read_rates(device: torch.device) -> dict[str, float]:
             for matrix in matrices:
                 launch.residual_gemv(module, x, matrix, None, out, out)
 
-        found[weight_format] = sum(m.nbytes for m in matrices) / replay_seconds(recorded(queue))
+        found[weight_format] = sum(m.nbytes for m in matrices) / recorded_seconds(device, queue)
     return found

@@ -8,20 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from math import ceil
 
 from torch import Tensor
 
 from .headers import TensorEntry
 from .packed import RawTensor, Read
 
-__all__ = ["Columns", "neurons", "own_neurons"]
-
-#: Precision -> neurons that are never cut: the columns that the kernels take at once.
-_GRAIN = {"int8": 64, "int4": 128}
-_DENSE_GRAIN = 32
-_EIGHTHS = 8
-
+__all__ = ["Columns", "neurons"]
 
 @dataclass(frozen=True, slots=True)
 class Columns:
@@ -46,16 +39,6 @@ class Columns:
         rows = self.entry.rows(first, len(target))
         whole = RawTensor(rows.path, rows.offset, rows.shape, rows.dtype).read(read)
         target.copy_(whole[:, self.first : self.last])
-
-
-def own_neurons(inner: int, cpu_eighths: int, precision: str) -> int:
-    """Return how many of `inner` neurons a device keeps that leaves `cpu_eighths` of them to its CPU.
-
-    Never more than the plan counts for it, as far as both have some.
-    """
-    grain = _GRAIN.get(precision, _DENSE_GRAIN)
-    given = ceil(inner * cpu_eighths / _EIGHTHS / grain) * grain
-    return inner - given if 0 < given < inner else max(1, inner // 2)
 
 
 def neurons(entries: Mapping[str, TensorEntry], first: int, last: int) -> dict[str, TensorEntry]:

@@ -105,6 +105,12 @@ class Placement:
         """Return how many blocks are in `mode`."""
         return sum(assignment.mode == mode for assignment in self.assignments)
 
+    def counted(self) -> str:
+        """Return how many blocks are in each mode that occurs, such as ``9 blocks resident, 4 streamed``."""
+        more = (("on demand", self.count("demand")), ("shared by GPU and CPU", self.count("split")))
+        counts = [f"{self.count('resident')} blocks resident", f"{self.count('streamed')} streamed"]
+        return ", ".join([*counts, *(f"{count} {words}" for words, count in more if count)])
+
     def in_words(self) -> str:
         """Return one line per kind of choice, such as ``resident, cpu bf16: 9 blocks: attention 0-3, 5; mlp 2``."""
         groups: dict[Assignment, list[str]] = {}

@@ -123,10 +123,7 @@ class PlanResult:
         )
         return "\n".join(
             [
-                f"{self.placement.count('resident')} blocks resident, {self.placement.count('streamed')} streamed"
-                + (f", {demand} on demand" if (demand := self.placement.count("demand")) else "")
-                + (f", {shared} shared by GPU and CPU" if (shared := self.placement.count("split")) else "")
-                + note,
+                self.placement.counted() + note,
                 self.placement.in_words(),
                 f"predicted{note} {prediction.tokens_per_second:.1f} tokens/s{self.band_words()} "
                 f"({format_seconds(prediction.tpot_seconds)} per token, first after "

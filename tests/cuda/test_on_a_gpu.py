@@ -7,48 +7,15 @@ from pathlib import Path
 
 import pytest
 import torch
-from tiny import write_tiny
+from device_models import PROMPT, TOLERANCE, decode, model, placed
 
 import llmdist
 from llmdist.executor import Executor
-from llmdist.model.checkpoint import Checkpoint
 from llmdist.planner.placement import Assignment, Placement
 
-pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
-PROMPT = [5, 77, 300, 12, 9, 41, 8]
-WIDE = {"hidden_size": 128, "intermediate_size": 256, "num_attention_heads": 4, "num_key_value_heads": 2,
-        "head_dim": 64, "num_layers": 4, "eos_token_id": None}  # fmt: skip
-TOLERANCE = 2**-5  # of the largest logit: roundings that fall differently
-
-
-@pytest.fixture(autouse=True)
-def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Keep packed blocks in a folder of the test's own."""
-    monkeypatch.setattr("llmdist.model.quantize.cache_folder", lambda: tmp_path / "cache")
-
-
-def model(folder: Path, family: str = "llama", **more: object) -> Checkpoint:
-    """Return a tiny model of sizes that fill the kernels' chunks."""
-    return Checkpoint.open(write_tiny(folder / "model", family, "bfloat16", **{**WIDE, **more}))
-
-
-def placed(checkpoint: Checkpoint, precision: str, homes: str = "cuda:0") -> Placement:
-    """Return a placement on the GPU; the embedding is looked up on the CPU, layers' homes are `homes` in turn."""
-    names, ring = tuple(block.name for block in checkpoint.profile.blocks), homes.split()
-    plain = "fp16" if precision == "fp16" else "bf16"
-    choices = [
-        Assignment("cpu", "cpu", plain) if name == "embed" else Assignment("cuda:0", ring[i % len(ring)], precision)
-        for i, name in enumerate(names)
-    ]
-    return Placement(names, tuple(choices))
-
-
-def decode(executor: Executor, tokens: list[int], batch: int = 1) -> list[torch.Tensor]:
-    """Return the logits of the prompt and of each given token after it."""
-    found = [executor.run([PROMPT] * batch, [0] * batch).logits.cpu()]
-    for i, token in enumerate(tokens):
-        found.append(executor.run([[token]] * batch, [len(PROMPT) + i] * batch).logits.cpu())
-    return found
+pytestmark = [
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device"), pytest.mark.usefixtures("store")
+]  # fmt: skip
 
 
 @pytest.mark.parametrize("batch", [1, 3, 8])
@@ -58,7 +25,7 @@ def decode(executor: Executor, tokens: list[int], batch: int = 1) -> list[torch.
 )
 def test_fused_decoding_agrees_with_the_plain_layers(tmp_path: Path, family: str, precision: str, batch: int) -> None:
     """The kernels on the device, against torch's operators on the same device."""
-    checkpoint = model(tmp_path, family)
+    checkpoint = model(tmp_path, family, num_layers=4)
     executor = Executor(checkpoint, placed(checkpoint, precision), 64, batch)
     plain = Executor(checkpoint, placed(checkpoint, precision), 64, batch)
     plain.device_blocks.compute = lambda *_: None  # type: ignore[method-assign]
@@ -121,7 +88,7 @@ def test_blocks_shared_with_the_cpu_are_as_near_to_bf16_as_whole_ones(tmp_path: 
 
 def test_blocks_move_between_cpu_and_gpu_without_losing_the_context(tmp_path: Path) -> None:
     """The KV cache goes along; logits stay within the type's rounding."""
-    checkpoint = model(tmp_path)
+    checkpoint = model(tmp_path, num_layers=4)
     gpu = placed(checkpoint, "bf16")
     cpu = Placement(gpu.blocks, tuple(Assignment("cpu", "cpu", "bf16") for _ in gpu.blocks))
     executor, still = Executor(checkpoint, cpu, 64), Executor(checkpoint, cpu, 64)

@@ -5,49 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-import torch
-from tiny import write_tiny
+from device_models import PROMPT, TOLERANCE, decode, model, placed
 from virtual_devices import COMPILED, VirtualRuntime
 
 from llmdist.executor import Executor
-from llmdist.model.checkpoint import Checkpoint
-from llmdist.planner.placement import Assignment, Placement
+from llmdist.planner.placement import Assignment
 
-pytestmark = COMPILED
-PROMPT = [5, 77, 300, 12, 9, 41, 8]
-WIDE = {"hidden_size": 128, "intermediate_size": 256, "num_attention_heads": 4, "num_key_value_heads": 2,
-        "head_dim": 64, "num_layers": 2, "eos_token_id": None}  # fmt: skip
-TOLERANCE = 2**-5  # of the largest logit: roundings that fall differently
-
-
-@pytest.fixture(autouse=True)
-def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Keep packed blocks in a folder of the test's own."""
-    monkeypatch.setattr("llmdist.model.quantize.cache_folder", lambda: tmp_path / "cache")
-
-
-def model(folder: Path, family: str = "llama", **more: object) -> Checkpoint:
-    """Return a tiny model of sizes that fill the kernels' chunks."""
-    return Checkpoint.open(write_tiny(folder / "model", family, "bfloat16", **{**WIDE, **more}))
-
-
-def placed(checkpoint: Checkpoint, precision: str, homes: str = "", device: str = "cuda:0") -> Placement:
-    """Return a placement on `device`; the embedding is looked up on the CPU, layers' homes are `homes` in turn."""
-    names = tuple(block.name for block in checkpoint.profile.blocks)
-    ring = homes.split() or [device]
-    choices = [
-        Assignment("cpu", "cpu", "bf16") if name == "embed" else Assignment(device, ring[i % len(ring)], precision)
-        for i, name in enumerate(names)
-    ]
-    return Placement(names, tuple(choices))
-
-
-def decode(executor: Executor, tokens: list[int], batch: int = 1) -> list[torch.Tensor]:
-    """Return the logits of the prompt and of each given token after it."""
-    found = [executor.run([PROMPT] * batch, [0] * batch).logits]
-    for i, token in enumerate(tokens):
-        found.append(executor.run([[token]] * batch, [len(PROMPT) + i] * batch).logits)
-    return found
+pytestmark = [COMPILED, pytest.mark.usefixtures("store")]
 
 
 @pytest.mark.parametrize(

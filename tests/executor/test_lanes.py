@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 import threading
 from pathlib import Path
 
 import pytest
 import torch
-
-sys.path.insert(0, str(Path(__file__).parent))
-from test_device import TOLERANCE, decode, model, placed
+from device_models import TOLERANCE, decode, model, placed
 from virtual_devices import COMPILED, VirtualRuntime
 
 from llmdist.bench.gpu import scenario_config
@@ -23,7 +20,7 @@ from llmdist.kernels.fused_step import FusedStep
 from llmdist.kernels.launch import Attention
 from llmdist.model.shapes import shape
 
-pytestmark = COMPILED
+pytestmark = [COMPILED, pytest.mark.usefixtures("store")]
 TOKENS = [3, 700, 31, 9]
 HOMES = {
     "from RAM": "cpu",
@@ -31,12 +28,6 @@ HOMES = {
     "from both": "cpu disk",
     "some": "cuda:0 cpu cuda:0 disk disk",
 }
-
-
-@pytest.fixture(autouse=True)
-def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Keep packed blocks in a folder of the test's own."""
-    monkeypatch.setattr("llmdist.model.quantize.cache_folder", lambda: tmp_path / "cache")
 
 
 def watched(executor: Executor, runtime: VirtualRuntime) -> None:

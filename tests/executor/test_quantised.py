@@ -25,13 +25,6 @@ from llmdist.planner.build import build_problem
 PROMPT = [5, 77, 300, 12, 9, 41, 8]
 
 
-@pytest.fixture
-def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Keep packed blocks in a folder of the test's own."""
-    monkeypatch.setattr("llmdist.model.quantize.cache_folder", lambda: tmp_path / "cache")
-    return tmp_path / "cache" / "packed"
-
-
 def names(checkpoint: Checkpoint) -> tuple[str, ...]:
     """Return the block names."""
     return tuple(block.name for block in checkpoint.profile.blocks)

@@ -2,30 +2,22 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import pytest
 import torch
-
-sys.path.insert(0, str(Path(__file__).parent))
-from test_device import PROMPT, TOLERANCE, decode, model, placed
+from device_models import PROMPT, TOLERANCE, decode, model, placed
 from virtual_devices import COMPILED, VirtualRuntime
 
 from llmdist.errors import ModelError
 from llmdist.executor import Executor
+from llmdist.executor.split_blocks import own_neurons
 from llmdist.model.checkpoint import Checkpoint
-from llmdist.model.slices import neurons, own_neurons
+from llmdist.model.slices import neurons
 from llmdist.planner.placement import Assignment, Placement
 
-pytestmark = COMPILED
+pytestmark = [COMPILED, pytest.mark.usefixtures("store")]
 TOKENS = [3, 700, 31, 9]
-
-
-@pytest.fixture(autouse=True)
-def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Keep packed blocks in a folder of the test's own."""
-    monkeypatch.setattr("llmdist.model.quantize.cache_folder", lambda: tmp_path / "cache")
 
 
 def split(placement: Placement, eighths: int, home: str = "cuda:0") -> Placement:

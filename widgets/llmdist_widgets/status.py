@@ -189,7 +189,7 @@ def _run(session: Session) -> str:
     words = "No plan yet: %llm_plan makes one."
     if plan is not None:
         words = (
-            f"Plan: {plan.placement.count('resident')} blocks resident, {plan.placement.count('streamed')} streamed, "
+            f"Plan: {plan.placement.counted()}, "
             f"{plan.prediction.tokens_per_second:.3g} tokens/s predicted."
         )
     if stats.tokens:
