@@ -25,6 +25,7 @@ __all__ = ["compiler", "is_built", "library", "reset"]
 
 _SOURCES = (
     "cpu.cpp", "cpu_product.h", "cpu_tiles.h", "cpu_tiles_avx512.h", "cpu_pool.h", "cpu_unpack.h", "cpu_attention.h",
+    "cpu_bulk.h",
 )  # fmt: skip
 _COMPILERS = ("g++", "clang++", "c++")
 _FLAGS = (

@@ -3,6 +3,7 @@
 // A block is one call, so that a decode step costs Python a few microseconds a block. Everything between two products
 // is computed in float32. Plain torch (model/layers.py) is the definition that all of it is tested against.
 #include "cpu_attention.h"
+#include "cpu_bulk.h"
 #include "cpu_unpack.h"
 
 #if defined(_WIN32)
@@ -183,7 +184,8 @@ EXPORT void llmdist_head(const Head *args, const float *x, int64_t rows, float *
 EXPORT void llmdist_product(const Matrix *w, const float *x, int64_t tokens, float *y) {
     std::lock_guard<std::mutex> hold(entrance);
     scratch.reset();
-    multiply(*w, x, tokens, y);
+    if (w->kind < INT8 && tokens >= MANY) multiply_many(*w, x, tokens, y);
+    else multiply(*w, x, tokens, y);
 }
 
 // One panel of 8 rows; the same rounding as `pack` in packing.py.

@@ -222,6 +222,12 @@ struct Product {
     }
 };
 
+static void add_bias(const Matrix &w, int64_t tokens, float *y) {
+    if (w.bias)
+        for (int64_t t = 0; t < tokens; t++)
+            for (int64_t r = 0; r < w.rows; r++) y[t * w.rows + r] += load_one(w.bias, w.bias_kind, r);
+}
+
 // y (tokens, rows) = x (tokens, columns) times the matrix transposed, plus the bias.
 static void multiply(const Matrix &w, const float *x, int64_t tokens, float *y) {
     const bool whole = w.kind == INT8 || w.kind == INT4;
@@ -264,7 +270,5 @@ static void multiply(const Matrix &w, const float *x, int64_t tokens, float *y) 
                 u += n;
             }
     }, w.rows * w.columns * tokens);
-    if (w.bias)
-        for (int64_t t = 0; t < tokens; t++)
-            for (int64_t r = 0; r < w.rows; r++) y[t * w.rows + r] += load_one(w.bias, w.bias_kind, r);
+    add_bias(w, tokens, y);
 }
