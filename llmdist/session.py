@@ -18,6 +18,7 @@ from .errors import InfeasibleError, LlmdistError, PlanError
 from .events import Event, LatestRecorder, Observer, StageRestarted
 from .generating import Generating
 from .hardware import HardwareProfile, describe, hardware_profile
+from .kernels.compile import begin as begin_compiling
 from .model.checkpoint import Checkpoint
 from .model.hub import resolve
 from .model.tokenizer import Tokenizer
@@ -67,6 +68,7 @@ def load(
     ------
     ModelError : the model cannot be found, is damaged, or is of a family that is not supported.
     """
+    begin_compiling()  # a download or the start of a child takes as long
     folder = resolve(str(model), revision, progress)
     checkpoint = Checkpoint.open(folder)
     tokenizer = Tokenizer.open(folder)

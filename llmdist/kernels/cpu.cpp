@@ -3,7 +3,6 @@
 // A block is one call, so that a decode step costs Python a few microseconds a block. Everything between two products
 // is computed in float32. Plain torch (model/layers.py) is the definition that all of it is tested against.
 #include "cpu_attention.h"
-#include "cpu_bulk.h"
 #include "cpu_unpack.h"
 
 #if defined(_WIN32)

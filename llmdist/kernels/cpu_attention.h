@@ -3,7 +3,7 @@
 // Up to eight query heads share each row that is read, in registers; a row is widened as it is loaded, so the cache may
 // have any type. Each (token, head) adds up in the same order whatever is computed beside it.
 #pragma once
-#include "cpu_tiles.h"
+#include "cpu_numbers.h"
 
 static inline float cached_one(const void *cache, int kind, int64_t i) {
     return kind == INT8 ? (float)((const int8_t *)cache)[i] : load_one(cache, kind, i);

@@ -4,67 +4,12 @@
 // (`tune.py` times it); each (row, token) adds up in the same order in every tile shape, so the result of a token does not
 // depend on how many tokens are computed with it. Without AVX2 the same sums are written as plain loops.
 #pragma once
-#include <cmath>
-#include <cstdint>
-#include <cstring>
-#if defined(__AVX2__) && defined(__FMA__) && defined(__F16C__) && !defined(LLMDIST_PORTABLE)
-#define LLMDIST_AVX2 1
-#include <immintrin.h>
-#endif
-#if defined(LLMDIST_AVX2) && defined(__AVX512VNNI__) && defined(__AVX512VL__) && defined(__AVX512BW__) && \
-    defined(__AVX512DQ__) && !defined(LLMDIST_NARROW)
-#define LLMDIST_AVX512 1
-#endif
-#define UNROLL _Pragma("GCC unroll 16")
-
-enum Kind { FP32 = 0, BF16 = 1, FP16 = 2, INT8 = 3, INT4 = 4 };
-
-static inline float from_bits(uint32_t bits) {
-    float value;
-    memcpy(&value, &bits, 4);
-    return value;
-}
-static inline float from_bf16(uint16_t bits) { return from_bits((uint32_t)bits << 16); }
-static inline float from_fp16(uint16_t bits) {
-    uint32_t sign = (uint32_t)(bits & 0x8000) << 16, rest = bits & 0x7fff;
-    if (rest >= 0x7c00) return from_bits(sign | 0x7f800000u | (rest & 0x3ff) << 13);
-    float scaled = from_bits(rest << 13) * from_bits(0x77800000u);  // 2^112
-    return sign ? -scaled : scaled;
-}
-static inline uint16_t to_bf16(float value) {
-    uint32_t bits;
-    memcpy(&bits, &value, 4);
-    if ((bits & 0x7fffffffu) > 0x7f800000u) return (uint16_t)(bits >> 16 | 0x40);
-    return (uint16_t)((bits + 0x7fff + (bits >> 16 & 1)) >> 16);
-}
-static inline uint16_t to_fp16(float value) {
-#ifdef LLMDIST_AVX2
-    return (uint16_t)_cvtss_sh(value, 0);
-#else
-    _Float16 half = (_Float16)value;
-    uint16_t bits;
-    memcpy(&bits, &half, 2);
-    return bits;
-#endif
-}
-static inline float load_one(const void *data, int kind, int64_t i) {
-    if (kind == FP32) return ((const float *)data)[i];
-    return kind == BF16 ? from_bf16(((const uint16_t *)data)[i]) : from_fp16(((const uint16_t *)data)[i]);
-}
-static inline void store_one(void *data, int kind, int64_t i, float value) {
-    if (kind == FP32) ((float *)data)[i] = value;
-    else ((uint16_t *)data)[i] = kind == BF16 ? to_bf16(value) : to_fp16(value);
-}
+#include "cpu_numbers.h"
 
 #ifdef LLMDIST_AVX2
 // Rows or panels side by side are several streams of reads. Those after them are asked for in one, into the second cache,
 // so that memory is read from first to last all the same. Into the first cache it would be slower than nothing.
 static inline void ask(const char *later) { _mm_prefetch(later, _MM_HINT_T1); }
-static inline float sum8(__m256 v) {
-    __m128 s = _mm_add_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps(v, 1));
-    s = _mm_add_ps(s, _mm_movehl_ps(s, s));
-    return _mm_cvtss_f32(_mm_add_ss(s, _mm_movehdup_ps(s)));
-}
 template <int KIND> static inline void load16(const void *row, int64_t k, __m256 &first, __m256 &second) {
     if (KIND == FP32) {
         first = _mm256_loadu_ps((const float *)row + k), second = _mm256_loadu_ps((const float *)row + k + 8);
@@ -132,13 +77,6 @@ static void tile_rows(const char *w, int64_t columns, const float *x, int64_t xs
             for (int64_t k = whole; k < columns; k++) sum += load_one(w + r * stride, KIND, k) * x[m * xs + k];
             y[m * ys + r] = sum;
         }
-}
-
-// The bytes of one panel of 8 rows. int8: 8 float scales, then the weights, two columns of each row in turn.
-// int4, for each group: 8 fp16 scales, then 8 columns of each row in turn, the second four in the upper half bytes.
-// A panel is read from its first byte to its last: scales apart from their weights would be a second stream of reads.
-static inline int64_t panel_bytes(int kind, int64_t columns, int64_t group) {
-    return kind == INT8 ? 32 + 8 * columns : columns / group * 16 + 4 * columns;
 }
 
 // y[m][0 .. 8 S) = S panels of 8 rows in int8 times tokens m .. m + M; `columns` is a multiple of 32.

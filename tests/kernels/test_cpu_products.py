@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import threading
 import time
 from collections.abc import Iterator
 
@@ -176,7 +177,30 @@ def test_a_compiler_that_fails_leaves_torch_and_no_file(fresh: None, monkeypatch
         pytest.skip("no C++ compiler")
     with pytest.warns(UserWarning, match="could not be compiled"):
         assert compile.library() is None
-    assert list((tmp_path / "kernels").iterdir()) == []
+    assert [path.suffix for path in (tmp_path / "kernels").iterdir()] in ([], [".lock"])
+
+
+@needs_kernels
+def test_what_began_to_compile_is_waited_for_and_not_compiled_again(  # type: ignore[no-untyped-def]
+    fresh: None, monkeypatch: pytest.MonkeyPatch, tmp_path
+) -> None:
+    """`begin` returns at once; `library` gets the file that it makes; nothing is started where the file is there."""
+    monkeypatch.setenv("LLMDIST_CACHE", str(tmp_path))
+    monkeypatch.setenv("LLMDIST_CXXFLAGS", "-DLLMDIST_PORTABLE -O0")
+    calls: list[str] = []
+    plain = compile._compile
+    monkeypatch.setattr(compile, "_compile", lambda tool, target: (calls.append(tool), plain(tool, target))[1])
+    assert not compile.is_built()
+    compile.begin()
+    assert compile.library() is not None and len(calls) == 1 and compile.is_built()
+    compile.begin()
+    assert not [thread for thread in threading.enumerate() if thread.name == "compile"]
+    (tmp_path / "kernels").rename(tmp_path / "gone")  # a failure in the background is silent, and met again
+    monkeypatch.setattr(compile, "_FLAGS", ("--no-such-flag",))
+    compile.begin()
+    compile.reset()
+    with pytest.warns(UserWarning, match="could not be compiled"):
+        assert compile.library() is None
 
 
 @pytest.mark.parametrize("kind", ["int8", "int4/32", "int4/64", "int4/128"])

@@ -4,7 +4,6 @@
 // registers, and stays in the first cache while all tokens pass; a token's element is broadcast. Every product of two
 // numbers is then one lane of a fused multiply-add whose operands are registers or lines of the first cache, where the
 // tiles of cpu_tiles.h load two operands for it. Sums add up in another order than there: see `MANY`.
-#pragma once
 #include "cpu_product.h"
 
 #if defined(LLMDIST_AVX512) || defined(LLMDIST_WIDE)  // LLMDIST_WIDE: such registers made of two, for tests
@@ -18,8 +17,6 @@ constexpr int LANES = 4, TOKENS = 6;
 #endif
 constexpr int ROWS = 2 * LANES;      // of one panel
 constexpr int64_t DEPTH = 4096 / ROWS;  // columns of a panel: 16 KiB of float32
-// From so many tokens on. Up to there a token's result does not depend on the tokens beside it.
-constexpr int64_t MANY = 33;
 
 typedef float Lanes __attribute__((vector_size(4 * LANES)));
 static inline Lanes load(const float *from) {  // from any address
@@ -133,8 +130,7 @@ static void panel_of_rows(const Matrix &w, const float *x, int64_t tokens, int64
     }
 }
 
-// What `multiply` computes, for a plain matrix and many tokens.
-static void multiply_many(const Matrix &w, const float *x, int64_t tokens, float *y) {
+void multiply_many(const Matrix &w, const float *x, int64_t tokens, float *y) {
     const float *packed = side_by_side(x, tokens, w.columns);
     parallel((w.rows + ROWS - 1) / ROWS, [&](int64_t item) {
         alignas(64) float panel[ROWS * DEPTH];
