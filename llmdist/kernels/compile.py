@@ -31,8 +31,8 @@ __all__ = ["begin", "compiler", "is_built", "library", "reset"]
 #: Compiled side by side, the longest first; the whole of them is linked.
 _UNITS = ("cpu_product.cpp", "cpu.cpp", "cpu_bulk.cpp")
 _HEADERS = (
-    "cpu_product.h", "cpu_numbers.h", "cpu_tiles.h", "cpu_tiles_avx512.h", "cpu_pool.h", "cpu_unpack.h",
-    "cpu_attention.h",
+    "cpu_product.h", "cpu_numbers.h", "cpu_tiles.h", "cpu_tiles_avx512.h", "cpu_tiles_neon.h", "cpu_pool.h",
+    "cpu_unpack.h", "cpu_attention.h", "cpu_blocks.h",
 )  # fmt: skip
 _COMPILERS = ("g++", "clang++", "c++")
 _FLAGS = (

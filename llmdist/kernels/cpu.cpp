@@ -3,6 +3,7 @@
 // A block is one call, so that a decode step costs Python a few microseconds a block. Everything between two products
 // is computed in float32. Plain torch (model/layers.py) is the definition that all of it is tested against.
 #include "cpu_attention.h"
+#include "cpu_blocks.h"
 #include "cpu_unpack.h"
 
 #if defined(_WIN32)
@@ -10,22 +11,6 @@
 #else
 #define EXPORT extern "C" __attribute__((visibility("default")))
 #endif
-
-struct Vector { const void *data; int64_t kind; };
-
-struct Attention {
-    Matrix qkv, out;
-    Vector norm, q_norm, k_norm;  // q_norm and k_norm may be null
-    void *keys, *values;          // (batch, kv_heads, context, head_dim)
-    uint16_t *key_scales, *value_scales;  // bf16 (batch, kv_heads, context) of an int8 cache, else null
-    const float *cos, *sin;       // (tokens, head_dim / 2), `table_stride` apart for each sequence
-    const int64_t *starts;        // position of each sequence's first token
-    int64_t batch, tokens, table_stride, context, heads, kv_heads, head_dim, cache_kind;
-    float eps, unused;
-};
-
-struct Mlp { Matrix gate_up, down; Vector norm; float eps, unused; };
-struct Head { Matrix lm_head; Vector norm; float eps, unused; };
 
 static inline float fast_exp(float x) {  // Cephes' expf: within 2 units in the last place
     x = std::min(88.f, std::max(-87.f, x));

@@ -9,16 +9,53 @@ static inline float cached_one(const void *cache, int kind, int64_t i) {
     return kind == INT8 ? (float)((const int8_t *)cache)[i] : load_one(cache, kind, i);
 }
 
-#ifdef LLMDIST_AVX2
-template <int KIND> static inline __m256 cached8(const void *cache, int64_t at) {
-    if (KIND == FP32) return _mm256_loadu_ps((const float *)cache + at);
-    if (KIND == INT8)
-        return _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i *)((const int8_t *)cache + at))));
-    const __m128i half = _mm_loadu_si128((const __m128i *)((const uint16_t *)cache + at));
-    if (KIND == FP16) return _mm256_cvtph_ps(half);
-    return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(half), 16));
+// Eight numbers in one register, or in two where registers are shorter.
+typedef float Eight __attribute__((vector_size(32)));
+
+static inline Eight eight(const float *from) {
+    Eight value;
+    memcpy(&value, from, sizeof value);
+    return value;
 }
+static inline float sum(const Eight &v) {
+#ifdef LLMDIST_AVX2
+    return sum8((__m256)v);
+#else
+    const float pairs[4] = {v[0] + v[4], v[1] + v[5], v[2] + v[6], v[3] + v[7]};
+    return (pairs[0] + pairs[2]) + (pairs[1] + pairs[3]);
 #endif
+}
+// Numbers [at, at + 8) of a cache.
+template <int KIND> static inline Eight cached8(const void *cache, int64_t at) {
+    if (KIND == FP32) return eight((const float *)cache + at);
+    const auto *bytes = (const int8_t *)cache + at;
+    const auto *halves = (const uint16_t *)cache + at;
+#if defined(LLMDIST_AVX2)
+    if (KIND == INT8) return (Eight)_mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i *)bytes)));
+    const __m128i half = _mm_loadu_si128((const __m128i *)halves);
+    if (KIND == FP16) return (Eight)_mm256_cvtph_ps(half);
+    return (Eight)_mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(half), 16));
+#elif defined(LLMDIST_NEON)
+    float32x4_t wide[2];
+    if (KIND == INT8) {
+        const int16x8_t x = vmovl_s8(vld1_s8(bytes));
+        wide[0] = vcvtq_f32_s32(vmovl_s16(vget_low_s16(x))), wide[1] = vcvtq_f32_s32(vmovl_high_s16(x));
+    } else if (KIND == FP16) {
+        const float16x8_t x = vreinterpretq_f16_u16(vld1q_u16(halves));
+        wide[0] = vcvt_f32_f16(vget_low_f16(x)), wide[1] = vcvt_high_f32_f16(x);
+    } else {
+        const uint16x8_t x = vld1q_u16(halves);
+        wide[0] = vreinterpretq_f32_u32(vshll_n_u16(vget_low_u16(x), 16));
+        wide[1] = vreinterpretq_f32_u32(vshll_high_n_u16(x, 16));
+    }
+    return eight((const float *)wide);
+#else
+    Eight value;
+    for (int i = 0; i < 8; i++)
+        value[i] = KIND == INT8 ? (float)bytes[i] : KIND == FP16 ? from_fp16(halves[i]) : from_bf16(halves[i]);
+    return value;
+#endif
+}
 
 // The largest of `count` numbers, at least one; compilers leave this a chain of single comparisons.
 static inline float highest(const float *s, int64_t count) {
@@ -43,15 +80,12 @@ static void score(const void *keys, int64_t base, int64_t count, int64_t d, cons
         const int64_t at = base + p * d;
         int64_t i = 0;
         float sums[J] = {};
-#ifdef LLMDIST_AVX2
-        __m256 acc[J];
-        UNROLL for (int j = 0; j < J; j++) acc[j] = _mm256_setzero_ps();
+        Eight acc[J] = {};
         for (; i + 8 <= d; i += 8) {
-            const __m256 row = cached8<KIND>(keys, at + i);
-            UNROLL for (int j = 0; j < J; j++) acc[j] = _mm256_fmadd_ps(row, _mm256_loadu_ps(q + j * d + i), acc[j]);
+            const Eight row = cached8<KIND>(keys, at + i);
+            UNROLL for (int j = 0; j < J; j++) acc[j] += row * eight(q + j * d + i);
         }
-        UNROLL for (int j = 0; j < J; j++) sums[j] = sum8(acc[j]);
-#endif
+        UNROLL for (int j = 0; j < J; j++) sums[j] = sum(acc[j]);
         for (; i < d; i++) {
             const float one = cached_one(keys, KIND, at + i);
             for (int j = 0; j < J; j++) sums[j] += q[j * d + i] * one;
@@ -67,18 +101,15 @@ static void mix(const void *values, int64_t base, int64_t count, int64_t d, cons
     for (int64_t first = 0; first < count; first += 64) {
         const int64_t last = first + 64 < count ? first + 64 : count;
         int64_t i = 0;
-#ifdef LLMDIST_AVX2
         for (; i + 8 <= d; i += 8) {
-            __m256 acc[J];
-            UNROLL for (int j = 0; j < J; j++) acc[j] = _mm256_loadu_ps(out + j * d + i);
+            Eight acc[J];
+            UNROLL for (int j = 0; j < J; j++) acc[j] = eight(out + j * d + i);
             for (int64_t p = first; p < last; p++) {
-                const __m256 row = cached8<KIND>(values, base + p * d + i);
-                UNROLL for (int j = 0; j < J; j++)
-                    acc[j] = _mm256_fmadd_ps(row, _mm256_set1_ps(weights[j * stride + p]), acc[j]);
+                const Eight row = cached8<KIND>(values, base + p * d + i);
+                UNROLL for (int j = 0; j < J; j++) acc[j] += row * weights[j * stride + p];
             }
-            UNROLL for (int j = 0; j < J; j++) _mm256_storeu_ps(out + j * d + i, acc[j]);
+            UNROLL for (int j = 0; j < J; j++) memcpy(out + j * d + i, &acc[j], sizeof acc[j]);
         }
-#endif
         for (int64_t p = first; p < last; p++)
             for (int64_t k = i; k < d; k++) {
                 const float one = cached_one(values, KIND, base + p * d + k);

@@ -1,5 +1,6 @@
 // The kinds of weights, single numbers of each, and what the processor offers: shared by all CPU kernels.
 #pragma once
+#include <algorithm>
 #include <cmath>
 #include <cstdint>
 #include <cstring>
@@ -10,6 +11,10 @@
 #if defined(LLMDIST_AVX2) && defined(__AVX512VNNI__) && defined(__AVX512VL__) && defined(__AVX512BW__) && \
     defined(__AVX512DQ__) && !defined(LLMDIST_NARROW)
 #define LLMDIST_AVX512 1
+#endif
+#if defined(__aarch64__) && !defined(LLMDIST_PORTABLE)
+#define LLMDIST_NEON 1
+#include <arm_neon.h>
 #endif
 #define UNROLL _Pragma("GCC unroll 16")
 
@@ -36,11 +41,17 @@ static inline uint16_t to_bf16(float value) {
 static inline uint16_t to_fp16(float value) {
 #ifdef LLMDIST_AVX2
     return (uint16_t)_cvtss_sh(value, 0);
-#else
-    _Float16 half = (_Float16)value;
-    uint16_t bits;
-    memcpy(&bits, &half, 2);
-    return bits;
+#else  // to nearest, ties to even; not every compiler has a type of 16 bits
+    uint32_t bits;
+    memcpy(&bits, &value, 4);
+    const uint32_t sign = bits >> 16 & 0x8000, size = bits & 0x7fffffff;
+    if (size >= 0x47800000) return (uint16_t)(sign | (size > 0x7f800000 ? 0x7e00 : 0x7c00));
+    if (size < 0x38800000) {  // the last place of 1/2 is that of halves below 2^-14
+        const float shifted = from_bits(size) + 0.5f;
+        memcpy(&bits, &shifted, 4);
+        return (uint16_t)(sign | (bits - 0x3f000000));
+    }
+    return (uint16_t)(sign | (size - 0x38000000 + 0xfff + (size >> 13 & 1)) >> 13);
 #endif
 }
 static inline float load_one(const void *data, int kind, int64_t i) {

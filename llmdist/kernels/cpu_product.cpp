@@ -144,7 +144,7 @@ struct Product {
 void multiply(const Matrix &w, const float *x, int64_t tokens, float *y) {
     const bool whole = w.kind == INT8 || w.kind == INT4;
     const int unit = whole ? 8 : 1, few = w.kind == INT4 ? 4 : 2;
-    const int side = whole ? (tokens <= few ? 1 : 2) : SUMS / 6;
+    const int side = whole ? (tokens <= few ? 1 : PANELS) : SUMS / 6;
     const int one = w.rows * w.columns < ALONE ? (whole ? 4 : 8) : streams_of[w.kind][w.columns > WIDE];
     const int widest = tokens == 1 ? one : side;  // a small matrix comes from a cache, whatever the order
     const int most = whole ? 4 : 3;

@@ -32,9 +32,14 @@ struct Packed4 { const int8_t *values; const float *scales; const int32_t *offse
 #include "cpu_tiles_avx512.h"
 constexpr int64_t FLOATS = 32;  // columns that are multiplied at a time
 constexpr int SUMS = 24;        // registers for sums, of 32 (16)
+constexpr int PANELS = 2;       // side by side with several tokens
+#elif defined(LLMDIST_NEON)
+#include "cpu_tiles_neon.h"
+constexpr int64_t FLOATS = 16;
+constexpr int SUMS = 24, PANELS = 1;
 #else
 constexpr int64_t FLOATS = 16;
-constexpr int SUMS = 12;
+constexpr int SUMS = 12, PANELS = 2;
 #endif
 
 // y[m][r] = rows r .. r + R of a row-major matrix times tokens m .. m + M.
@@ -61,6 +66,8 @@ static void tile_rows(const char *w, int64_t columns, const float *x, int64_t xs
         }
     UNROLL for (int r = 0; r < R; r++) UNROLL for (int m = 0; m < M; m++)
         sums[r][m] = sum8(_mm256_add_ps(acc[r][m][0], acc[r][m][1]));
+#elif defined(LLMDIST_NEON)
+    rows_neon<KIND, R, M>(w, stride, whole, x, xs, sums);
 #else
     for (int r = 0; r < R; r++)
         for (int m = 0; m < M; m++) {
@@ -83,7 +90,9 @@ static void tile_rows(const char *w, int64_t columns, const float *x, int64_t xs
 template <int S, int M>
 static void tile_int8(const uint8_t *w, int64_t columns, Packed8 x, float *y, int64_t ys) {
     const int64_t panel = panel_bytes(INT8, columns, 0);
-#ifdef LLMDIST_AVX2
+#if defined(LLMDIST_NEON)
+    int8_neon<S, M>(w, panel, columns, x, y, ys);
+#elif defined(LLMDIST_AVX2)
     __m256 total[S][M];
     UNROLL for (int s = 0; s < S; s++) UNROLL for (int m = 0; m < M; m++) total[s][m] = _mm256_setzero_ps();
 #ifdef LLMDIST_AVX512
@@ -195,7 +204,7 @@ static void groups_int4(const uint8_t *w, int64_t panel, int64_t groups, Packed4
 template <int S, int M>
 static void tile_int4(const uint8_t *w, int64_t columns, int64_t group, Packed4 x, float *y, int64_t ys) {
     const int64_t panel = panel_bytes(INT4, columns, group);
-#ifdef LLMDIST_AVX2
+#if defined(LLMDIST_AVX2) || defined(LLMDIST_NEON)
     if (group == 32) groups_int4<S, M, 1>(w, panel, columns / 32, x, y, ys);
     else if (group == 64) groups_int4<S, M, 2>(w, panel, columns / 64, x, y, ys);
     else groups_int4<S, M, 4>(w, panel, columns / 128, x, y, ys);
