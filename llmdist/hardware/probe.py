@@ -101,10 +101,30 @@ def _cuda_devices() -> tuple[Device, ...]:
         return ()
     devices = []
     for index in range(torch.cuda.device_count()):
-        free, total = torch.cuda.mem_get_info(index)
-        label = torch.cuda.get_device_name(index)
-        devices.append(Device(f"cuda:{index}", "cuda", total, free, label=label))
+        found = torch.cuda.get_device_properties(index)
+        free = _free_by_driver(str(found.uuid))
+        if free is None:
+            free = torch.cuda.mem_get_info(index)[0]
+        total = int(found.total_memory)
+        devices.append(Device(f"cuda:{index}", "cuda", total, min(free, total), label=found.name))
     return tuple(devices)
+
+
+def _free_by_driver(uuid: str) -> int | None:
+    """Return the free bytes of a GPU as its driver's management library says; None where it does not.
+
+    CUDA itself would open a context for the question: some hundred MiB of the GPU, for as long as the notebook lives.
+    """
+    try:
+        import pynvml
+
+        pynvml.nvmlInit()
+        handle = pynvml.nvmlDeviceGetHandleByUUID(f"GPU-{uuid}")
+        return int(pynvml.nvmlDeviceGetMemoryInfo(handle).free)
+    except (ImportError, OSError):
+        return None
+    except pynvml.NVMLError:  # no such library, or a part of a GPU, which has another name there
+        return None
 
 
 def _disk(folder: Path | None) -> Device:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 from pathlib import Path
 
@@ -117,3 +118,20 @@ def test_the_session_uses_the_gpu_and_stays_under_its_cap() -> None:
         print("predicted", plan.prediction, "\ntext", text, file=sys.stderr)
     finally:
         session.unload()
+
+
+def test_asking_for_free_memory_opens_no_context() -> None:
+    """A process that only plans takes next to nothing of the GPU; by the driver's own count."""
+    pynvml = pytest.importorskip("pynvml")
+    pynvml.nvmlInit()
+    uuid = torch.cuda.get_device_properties(0).uuid
+
+    def used() -> int:
+        return int(pynvml.nvmlDeviceGetMemoryInfo(pynvml.nvmlDeviceGetHandleByUUID(f"GPU-{uuid}")).used)
+
+    asking = "import sys; from llmdist.hardware import probe_devices; probe_devices(); print(1, flush=True); input()"
+    before = used()
+    with subprocess.Popen([sys.executable, "-c", asking], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None and process.stdout.readline().strip() == b"1"
+        assert used() - before < 64 << 20
+        process.communicate(b"\n")

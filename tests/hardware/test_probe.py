@@ -1,10 +1,15 @@
 """Probing: what is there, and the limits of a control group."""
 
 import importlib
+import subprocess
+import sys
 
 import pytest
+import torch
 
 from llmdist.hardware import probe_devices
+from llmdist.kernels.compile import compiler
+from llmdist.paths import child_environment
 
 probing = importlib.import_module("llmdist.hardware.probe")
 
@@ -50,3 +55,45 @@ def test_page_cache_of_a_group_counts_as_free(tmp_path):
     """Inactive file pages are given back on demand."""
     (tmp_path / "memory.stat").write_text("anon 5\ninactive_file 700\n")
     assert probing._reclaimable(tmp_path) == 700
+
+
+_DRIVER = """
+#include <string.h>
+typedef struct { unsigned long long total, free, used; } Memory;
+int nvmlInitWithFlags(unsigned flags) { return 0; }
+int nvmlDeviceGetHandleByUUID(const char *uuid, void **handle) {
+    *handle = handle;
+    return strcmp(uuid, "GPU-ab-12") ? 6 : 0;
+}
+int nvmlDeviceGetMemoryInfo(void *handle, Memory *memory) { memory->free = 5ull << 30; return 0; }
+const char *nvmlErrorString(int result) { return "not found"; }
+"""
+_PROBE = """
+import sys, types, torch
+from llmdist.hardware import probe_devices
+card = types.SimpleNamespace(uuid=sys.argv[1], total_memory=8 << 30, name="Card")
+torch.cuda.is_available, torch.cuda.device_count = (lambda: True), (lambda: 1)
+torch.cuda.get_device_properties = lambda index: card
+torch.cuda.mem_get_info = lambda index: (3 << 30, 8 << 30)
+print(probe_devices()[1].free_bytes >> 30)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux" or compiler() is None, reason="needs a C compiler and Linux' names")
+def test_the_driver_tells_the_free_memory_of_a_gpu_without_a_context(tmp_path):
+    """A stand-in for the driver's library answers for the card it knows; for another one CUDA is asked."""
+    (tmp_path / "driver.cpp").write_text(f'extern "C" {{{_DRIVER}}}')
+    built = ["-shared", "-fPIC", str(tmp_path / "driver.cpp"), "-o", str(tmp_path / "libnvidia-ml.so.1")]
+    subprocess.run([compiler(), *built], check=True)
+    environment = child_environment() | {"LD_LIBRARY_PATH": str(tmp_path)}
+    for uuid, expected in (("ab-12", "5"), ("other", "3")):
+        done = subprocess.run(
+            [sys.executable, "-c", _PROBE, uuid], env=environment, capture_output=True, text=True, check=True
+        )  # fmt: skip
+        assert done.stdout.strip() == expected
+
+
+def test_without_a_driver_nothing_is_told():
+    """No library, no answer, no error."""
+    if not torch.cuda.is_available():
+        assert probing._free_by_driver("ab-12") is None
