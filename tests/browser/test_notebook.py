@@ -48,7 +48,14 @@ def pixels(lab: Lab) -> str:
 
 def wait_for_view(lab: Lab, drawn: int) -> None:
     """Wait until a live view stands in the page and was drawn `drawn` times."""
+    lab.show_view()
     lab.page.wait_for_function(f"n => ({CANVAS})().some(v => Number(v.dataset.drawn) >= n)", arg=drawn, timeout=60_000)
+
+
+def wait_for_change(lab: Lab, before: str) -> None:
+    """Wait until the first canvas of the live view is drawn anew; a view paces itself by what drawing takes."""
+    drawn = f"({CANVAS})()[0].querySelector('canvas').toDataURL()"
+    lab.page.wait_for_function(f"before => {drawn} !== before", arg=before, timeout=30_000, polling=200)
 
 
 def busy(lab: Lab, index: int) -> bool:
@@ -65,9 +72,8 @@ def watch_the_ants(lab: Lab, pictures: Path) -> None:
     """The plan view's canvas exists and changes while the cell is busy."""
     lab.run_cell(1)
     wait_for_view(lab, 3)
-    before = pixels(lab)
-    lab.page.wait_for_timeout(1500)
-    assert pixels(lab) != before and busy(lab, 1)
+    wait_for_change(lab, pixels(lab))
+    assert busy(lab, 1)
     lab.picture(pictures / "plan-live.png", 1)
     assert serious_findings(lab.page, ".llmdist-live") == []
     lab.wait_for_cell(1)
@@ -76,11 +82,10 @@ def watch_the_ants(lab: Lab, pictures: Path) -> None:
 def stop_half_way(lab: Lab, index: int, pictures: Path, by_view: bool) -> None:
     """Tokens stream in the view; then its Stop button, or the notebook's own, ends the generation."""
     lab.run_cell(index)
-    wait_for_view(lab, 12)
+    wait_for_view(lab, 2)
     assert busy(lab, index)
-    before = pixels(lab)
-    lab.page.wait_for_timeout(1200)
-    assert pixels(lab) != before and len(lab.page.locator(".llmdist-live [role=log]").inner_text()) > 20
+    wait_for_change(lab, pixels(lab))
+    assert len(lab.page.locator(".llmdist-live [role=log]").inner_text()) > 20
     began = time.monotonic()
     if by_view:
         lab.picture(pictures / "generation-live.png", index)

@@ -23,9 +23,9 @@ from .replay import timeline_spans
 
 __all__ = ["LiveGeneration"]
 
-SHOWN_TEXT = 6000  # characters of the text's end while it grows; the lasting copy has all of it
-SHOW_SECONDS = 0.2  # drawing takes processor time from the engine; five times a second still reads as a stream
-TIMELINE_SECONDS = 0.5
+SHOWN_TEXT = 4000  # characters of the text's end while it grows; the lasting copy has all of it
+WORDS_SECONDS = 0.25  # showing takes processor time from the engine; four times a second still reads as a stream
+PICTURE_SECONDS = 1.0  # also before the first pictures: a text that lasts a second is not worth building them
 WHAT_IF_SHARES = (1.0, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4)
 
 
@@ -39,7 +39,7 @@ class LiveGeneration(Live):
         self._tokens: list[TokenProduced] = []
         self._steps: list[tuple[int, float]] = []  # (token index, tokens/s predicted from there on)
         self._note = ""
-        self._timed = 0.0
+        self._pictured = 0.0
         self._plan: PlanResult | None = None
         self._line: Timeline | None = None
 
@@ -55,7 +55,9 @@ class LiveGeneration(Live):
         elif isinstance(event, TokenProduced):
             self.text += event.text
             self._tokens.append(event)
-            if self._due(SHOW_SECONDS):
+            if event.index == 0:
+                self._pictured = time.monotonic()
+            if self._due(WORDS_SECONDS):
                 self._show(event)
 
     def _begin(self, event: GenerationStarted) -> None:
@@ -72,12 +74,24 @@ class LiveGeneration(Live):
         self._view.setup = setup
 
     def _show(self, event: TokenProduced) -> None:
+        state: dict[str, Any] = {"words": self._words()}
+        if time.monotonic() - self._pictured >= PICTURE_SECONDS:
+            state["now"] = self._pictures(event)
+            self._pictured = time.monotonic()
+        self._push(**state)
+
+    def _words(self) -> dict[str, Any]:
+        end = self.text[-SHOWN_TEXT:]
+        later = [token.step_seconds for token in self._tokens[-20:] if token.index and token.step_seconds > 0]
+        speed = f", {len(later) / sum(later):.3g} tokens/s" if later else ""
+        facts = f"{len(self._tokens)} tokens{speed}. {self._note}"
+        return {"text": end, "from": len(self.text) - len(end), "facts": facts}
+
+    def _pictures(self, event: TokenProduced) -> dict[str, Any]:
         later = [token for token in self._tokens if token.index and token.step_seconds > 0]
         rows = thinned(later)
         mean = len(later) / sum(token.step_seconds for token in later) if later else 0.0
-        now = {
-            "text": self.text[-SHOWN_TEXT:],
-            "facts": f"{len(self._tokens)} tokens. {self._note}",
+        return {
             "token": event.index,
             "xs": [token.index for token in rows],
             "speeds": [round(1 / token.step_seconds, 2) for token in rows],
@@ -88,7 +102,6 @@ class LiveGeneration(Live):
             "copy": self._milliseconds(event.copies),
             "timeline": self._timeline(event),
         }
-        self._push(now=now)
 
     def _predicted(self, index: int) -> float:
         return next(value for first, value in reversed(self._steps) if first <= index)
@@ -99,10 +112,7 @@ class LiveGeneration(Live):
         taken = {span.block: 1e3 * (span.end_seconds - span.start_seconds) for span in spans}
         return [round(taken.get(name, 0.0), 4) for name in self._view.setup["blocks"]]
 
-    def _timeline(self, event: TokenProduced) -> dict[str, Any] | None:
-        if time.monotonic() - self._timed < TIMELINE_SECONDS:
-            return None
-        self._timed = time.monotonic()
+    def _timeline(self, event: TokenProduced) -> dict[str, Any]:
         plan = self.session.plan_result
         if plan is not None and plan is not self._plan:
             self._plan, self._line = plan, predicted_timeline(plan.problem, plan.placement)
@@ -128,10 +138,7 @@ class LiveGeneration(Live):
             self._note = str(error)
 
     def done(self, text: str) -> None:
-        """Show the last state, then leave the lasting view."""
-        if self._tokens:
-            self._timed = 0.0
-            self._show(self._tokens[-1])
+        """Leave the lasting view."""
         self.finish(generation_html(text, self.events, plan=self.session.plan_result), text)
 
 
