@@ -46,6 +46,7 @@ def _load() -> MagicParser:
     )
     parser.add_argument("--lesson", type=int, metavar="N",
                         help="for a class: seed N for plans and texts, searches of equal length")  # fmt: skip
+    _background(parser)
     _common(parser, "the Session", "show nothing")
     return parser
 

@@ -1,7 +1,8 @@
 """Views that move while the ants search and while tokens come, then leave a copy behind that needs no kernel.
 
 Without a notebook frontend (terminal IPython) nothing is displayed and the caller prints text.
-State goes to the browser at most ten times a second, less often where that costs; clicks only enqueue or set a flag, so a busy cell hears them.
+State goes to the browser at most ten times a second, less often where sending takes long; clicks only enqueue or set
+a flag, so a busy cell hears them.
 """
 
 from __future__ import annotations

@@ -12,8 +12,18 @@ from typing import Any
 
 from llmdist.cost.timeline import Timeline, measured_timeline, predicted_timeline
 from llmdist.errors import LlmdistError
-from llmdist.events import BlockComputed, CopyFinished, Event, GenerationStarted, PlacementChanged, TokenProduced
+from llmdist.events import (
+    BlockComputed,
+    CopyFinished,
+    Event,
+    GenerationStarted,
+    PlacementChanged,
+    Progressed,
+    TokenProduced,
+    WorkFinished,
+)
 from llmdist.planner import MaxSeconds, PlanResult, solve
+from llmdist.progress import finished_words, progress_words
 from llmdist.session import Session
 from llmdist.units import format_bytes
 
@@ -23,6 +33,7 @@ from .replay import timeline_spans
 
 __all__ = ["LiveGeneration"]
 
+LOAD_SECONDS = 0.3  # a shorter load shows no bar
 SHOWN_TEXT = 4000  # characters of the text's end while it grows; the lasting copy has all of it
 WORDS_SECONDS = 0.25  # showing takes processor time from the engine; four times a second still reads as a stream
 PICTURE_SECONDS = 1.0  # also before the first pictures: a text that lasts a second is not worth building them
@@ -39,12 +50,17 @@ class LiveGeneration(Live):
         self._tokens: list[TokenProduced] = []
         self._steps: list[tuple[int, float]] = []  # (token index, tokens/s predicted from there on)
         self._note = ""
+        self._loading: Progressed | None = None
+        self._loaded = ""  # the sentence that stays where the cell that asked has ended
         self._pictured = 0.0
         self._plan: PlanResult | None = None
         self._line: Timeline | None = None
 
     def __call__(self, event: Event) -> None:
         """Keep the event and show it when it is time."""
+        if isinstance(event, Progressed | WorkFinished):
+            self._load(event)
+            return
         self.events.append(event)
         if isinstance(event, GenerationStarted):
             self._steps = [(0, event.predicted_tokens_per_second)]
@@ -53,6 +69,7 @@ class LiveGeneration(Live):
             self._steps.append((len(self._tokens), event.predicted_tokens_per_second))
             self._note = f"{len(event.moved_blocks)} blocks moved before token {len(self._tokens)}."
         elif isinstance(event, TokenProduced):
+            self._loading = None
             self.text += event.text
             self._tokens.append(event)
             if event.index == 0:
@@ -73,6 +90,15 @@ class LiveGeneration(Live):
             self._device = device
         self._view.setup = setup
 
+    def _load(self, event: Progressed | WorkFinished) -> None:
+        """Show a load of weights; the moment of a small model is not worth a bar."""
+        if isinstance(event, WorkFinished):
+            self._loading = None
+            self._loaded = finished_words(event) if event.made or event.seconds >= LOAD_SECONDS else ""
+        elif event.elapsed_seconds >= LOAD_SECONDS and self._due(WORDS_SECONDS):
+            self._loading = event
+            self._push(words=self._words())
+
     def _show(self, event: TokenProduced) -> None:
         state: dict[str, Any] = {"words": self._words()}
         if time.monotonic() - self._pictured >= PICTURE_SECONDS:
@@ -85,7 +111,10 @@ class LiveGeneration(Live):
         later = [token.step_seconds for token in self._tokens[-20:] if token.index and token.step_seconds > 0]
         speed = f", {len(later) / sum(later):.3g} tokens/s" if later else ""
         facts = f"{len(self._tokens)} tokens{speed}. {self._note}"
-        return {"text": end, "from": len(self.text) - len(end), "facts": facts}
+        words = {"text": end, "from": len(self.text) - len(end), "facts": facts}
+        if self._loading is None:
+            return words
+        return words | {"facts": progress_words(self._loading), "share": round(self._loading.share, 3)}
 
     def _pictures(self, event: TokenProduced) -> dict[str, Any]:
         later = [token for token in self._tokens if token.index and token.step_seconds > 0]
@@ -139,7 +168,7 @@ class LiveGeneration(Live):
 
     def done(self, text: str) -> None:
         """Leave the lasting view."""
-        self.finish(generation_html(text, self.events, plan=self.session.plan_result), text)
+        self.finish(generation_html(text, self.events, plan=self.session.plan_result, note=self._loaded), text)
 
 
 def _share(plan: PlanResult, device: str) -> float:

@@ -29,7 +29,9 @@ function tellText(view, words) {
   if (view.known === 0) view.text.data = view.text.data.trimStart();
   if (view.text.length > 1.5 * SHOWN) view.text.deleteData(0, view.text.length - SHOWN);
   view.known = Math.max(view.known, end);
-  if (view.facts.textContent !== words.facts) view.facts.textContent = words.facts;
+  view.load.hidden = words.share === undefined;
+  if (!view.load.hidden) { view.load.value = words.share; view.load.setAttribute("aria-label", words.facts); }
+  if (view.said.data !== words.facts) view.said.data = words.facts;
 }
 
 function stopButton(model, words) {
@@ -58,7 +60,10 @@ function textBox(el, view) {
   inner.style.cssText = "white-space:pre-wrap;overflow-wrap:anywhere;margin-bottom:auto";
   view.text = document.createTextNode(""); view.known = 0;
   view.facts = document.createElement("div");
-  view.facts.style.cssText = "min-height:1.5em;contain:layout style"; view.facts.textContent = "Waiting for the first token.";
+  view.facts.style.cssText = "min-height:1.5em;contain:layout style";
+  view.load = document.createElement("progress"); view.load.max = 1; view.load.hidden = true; view.load.style.marginRight = "8px";
+  view.said = document.createTextNode("Waiting for the first token.");
+  view.facts.append(view.load, view.said);
   inner.append(view.text); box.append(inner); el.append(box, view.facts);
 }
 
