@@ -139,6 +139,6 @@ def calibration_html(calibration: Calibration, observations: Sequence[Observatio
     words = log_words(observations, calibration)
     picture = image(calibration_svg(calibration), words) if calibration.checked else ""
     return (
-        f'<div style="{HTML_STYLE}">{picture}<pre style="font-size:.86em;margin:4px 0;white-space:pre-wrap">'
+        f'<div style="{HTML_STYLE}">{picture}<pre style="font-size:.86em;margin:4px 0;white-space:pre-wrap;word-break:normal">'
         f"{escape(words)}</pre></div>"
     )

@@ -36,7 +36,8 @@ __all__ = ["LiveGeneration"]
 LOAD_SECONDS = 0.3  # a shorter load shows no bar
 SHOWN_TEXT = 4000  # characters of the text's end while it grows; the lasting copy has all of it
 WORDS_SECONDS = 0.25  # showing takes processor time from the engine; four times a second still reads as a stream
-PICTURE_SECONDS = 1.0  # also before the first pictures: a text that lasts a second is not worth building them
+PICTURE_SECONDS = 1.0
+FIRST_PICTURE_SECONDS = 2.0  # after the first token: pictures of a shorter text would go before they are read
 WHAT_IF_SHARES = (1.0, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4)
 
 
@@ -73,7 +74,7 @@ class LiveGeneration(Live):
             self.text += event.text
             self._tokens.append(event)
             if event.index == 0:
-                self._pictured = time.monotonic()
+                self._pictured = time.monotonic() + FIRST_PICTURE_SECONDS - PICTURE_SECONDS
             if self._due(WORDS_SECONDS):
                 self._show(event)
 

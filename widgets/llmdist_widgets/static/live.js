@@ -80,7 +80,7 @@ function build(model, el, setup) {
   return view;
 }
 
-// Pictures are made when there is something to draw: a text that lasts a second needs none.
+// Pictures are made when there is something to draw: a text that lasts a moment needs none.
 function buildPictures(el, setup, view) {
   view.nodes = PLOTS[setup.kind].map((words) => plot(el, words));
   if (setup.kind !== "generation") return;
