@@ -34,7 +34,7 @@ def load(state: SessionState, line: str) -> Session | Background | None:
     options = parse("llm_load", line)
     state.check_name(options.out)
     if state.loading is not None and state.loading.running:
-        raise UsageError(f"%llm_load: a {state.loading.poll()}; wait for its end, or stop it with its stop().")
+        raise UsageError(f"%llm_load: a {state.loading.poll()}; wait for its end, or stop it with %llm_unload.")
     pictures = in_notebook() and state.config.views and not options.quiet
     if options.background:
         return _in_background(state, options, pictures)

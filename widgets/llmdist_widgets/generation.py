@@ -173,7 +173,7 @@ def generation_html(
     steps = predicted_steps(events, predicted)
     quote = (
         '<div style="white-space:pre-wrap;overflow-wrap:anywhere;padding:8px 12px;margin:4px 0;'
-        f'border-left:4px solid #0072B2">{escape(text.strip(chr(10)))}</div>'
+        f'border-left:4px solid #0072B2">{escape(text.strip())}</div>'
     )
     parts = [quote, f"<div>{_facts(ended, steps[-1][1], len(tokens))}</div>"]
     if note:

@@ -290,8 +290,9 @@ def plan_html(plan: PlanResult, events: Sequence[Event]) -> str:
     )
     finished = [event for event in events if isinstance(event, PlanFinished)]
     reason = f" ({finished[-1].reason})" if finished else ""
+    speed = f"{p.tokens_per_second:.3g} tokens/s predicted {escape(plan.provenance)}"
     facts = (
-        f"<b>{p.tokens_per_second:.3g} tokens/s predicted {escape(plan.provenance)}</b>{plan.band_words()}, {quality}. "
+        f"<b>{speed.strip()}</b>{plan.band_words()}, {quality}. "
         f"First token after {format_seconds(p.ttft_seconds)}, then {format_seconds(p.tpot_seconds)} each; "
         f"{format_bytes(p.bytes_per_token)} copied per token."
     )
