@@ -35,6 +35,7 @@ def demo() -> None:
         page.goto(report.as_uri())
         page.screenshot(path=str(HERE / "demo.png"), full_page=True)
         browser.close()
+    smaller(HERE / "demo.png")
 
 
 def two_gpus() -> None:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from .memory import needs_slot
-from .timing import compute_seconds, copy_seconds, decode_step, demand_seconds, transfer_seconds
+from .timing import compute_seconds, copy_seconds, decode_step, demand_seconds, host_seconds, transfer_seconds
 
 if TYPE_CHECKING:
     from ..events import TokenProduced
@@ -98,6 +98,10 @@ def predicted_timeline(problem: PlanningProblem, placement: Placement) -> Timeli
             spans.append(Span(block.name, device, "wait", arrived, demanded))
             now = demanded + compute_seconds(problem, block, choice, step)
             spans.append(Span(block.name, device, "compute", demanded, now))
+            host = problem.host(device) if choice.cpu_eighths else None
+            if host is not None:  # its part of a split block, beside the device's
+                ended = demanded + host_seconds(problem, block, choice, step)
+                spans.append(Span(block.name, host.name, "compute", demanded, ended))
             if lane is not None:
                 lane.append(now)
         first = before

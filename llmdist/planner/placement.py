@@ -108,7 +108,8 @@ class Placement:
     def counted(self) -> str:
         """Return how many blocks are in each mode that occurs, such as ``9 blocks resident, 4 streamed``."""
         more = (("on demand", self.count("demand")), ("shared by GPU and CPU", self.count("split")))
-        counts = [f"{self.count('resident')} blocks resident", f"{self.count('streamed')} streamed"]
+        resident = self.count("resident")
+        counts = [f"{resident} block{'s' * (resident != 1)} resident", f"{self.count('streamed')} streamed"]
         return ", ".join([*counts, *(f"{count} {words}" for words, count in more if count)])
 
     def in_words(self) -> str:

@@ -13,7 +13,8 @@ import numpy as np
 
 from ..cost.vectorised import evaluate_many, floor_many, over_bytes_many, peak_many
 from ..units import format_bytes, format_seconds
-from .placement import Assignment
+from .placement import EIGHTHS, Assignment
+from .problem import PlanningProblem
 from .result import PlanResult
 from .tables import Choices, CostTables
 from .what_if import Pricing, pricing_of
@@ -115,7 +116,7 @@ def why(plan: PlanResult, block: str) -> str:
     held = plan.placement[block]
     pricing = pricing_of(plan.problem)
     choice = pricing.choice(plan.placement)
-    start = f"{block} {_state(held)}"
+    start = f"{block} {_state(plan.problem, held)}"
     if plan.simulated:
         start = f"On the simulated machine {start}"
     if block in plan.problem.locks:
@@ -131,10 +132,24 @@ def why(plan: PlanResult, block: str) -> str:
     return f"{start}: {_room(plan, pricing, choice, around, wish)}; {_in_words(plan, block, change)}."
 
 
-def _state(held: Assignment) -> str:
+def _state(problem: PlanningProblem, held: Assignment) -> str:
     if held.mode == "resident":
         return f"rests in {held.exec_device} and is computed there"
-    return f"is {held.mode} from {held.home_device} to {held.exec_device}"
+    if held.cpu_eighths:
+        return f"is split ({_shares(problem, held)})"
+    return f"is {'read' if held.on_demand else held.mode} {_path(held)}"
+
+
+def _path(choice: Assignment) -> str:
+    return f"{'on demand ' if choice.on_demand else ''}from {choice.home_device} to {choice.exec_device}"
+
+
+def _shares(problem: PlanningProblem, choice: Assignment) -> str:
+    """Return who computes how much of a split block, and whether the GPU's part is copied for it."""
+    host = problem.host(choice.exec_device)
+    own = f"{choice.exec_device} computes {EIGHTHS - choice.cpu_eighths}/{EIGHTHS}"
+    copied = f" (copied from {choice.home_device})" if choice.copies else ""
+    return f"{own}{copied}, {host.name if host else 'the CPU'} {choice.cpu_eighths}/{EIGHTHS}"
 
 
 def _room(plan: PlanResult, pricing: Pricing, choice: Choices, around: Choices, wish: Assignment) -> str:
@@ -146,13 +161,16 @@ def _room(plan: PlanResult, pricing: Pricing, choice: Choices, around: Choices, 
         for m, (device, cap) in enumerate(zip(plan.problem.devices, pricing.tables.caps, strict=True))
         if after[m] > cap
     ]
-    place = _choice_words(wish)
+    place = _choice_words(plan.problem, wish)
     return f"{place} it fits" if not lacking else f"{place} {' and '.join(lacking)}"
 
 
-def _choice_words(choice: Assignment) -> str:
-    path = choice.exec_device if choice.mode == "resident" else f"{choice.home_device} to {choice.exec_device}"
-    return f"{choice.mode} {'in' if choice.mode == 'resident' else 'from'} {path} ({choice.precision})"
+def _choice_words(problem: PlanningProblem, choice: Assignment) -> str:
+    if choice.cpu_eighths:
+        return f"split ({_shares(problem, choice)}, {choice.precision})"
+    if choice.mode == "resident":
+        return f"resident in {choice.exec_device} ({choice.precision})"
+    return f"{'read' if choice.on_demand else 'streamed'} {_path(choice)} ({choice.precision})"
 
 
 def _in_words(plan: PlanResult, block: str, change: Change | None) -> str:
@@ -161,7 +179,7 @@ def _in_words(plan: PlanResult, block: str, change: Change | None) -> str:
         return "no other choice fits, alone or swapped with one block"
     per = {"latency": "per token", "throughput": "per token"}.get(plan.problem.objective, "until the last token")
     others = [name for name in change.moves if name != block]
-    move = f"making it {_choice_words(change.moves[block])}"
+    move = f"making it {_choice_words(plan.problem, change.moves[block])}"
     if others:
         move = f"swapping it with {others[0]}" if _is_swap(plan, change, block, others[0]) else f"{move} in its place"
     effect = f"{'loses' if change.seconds > 0 else 'gains'} {format_seconds(abs(change.seconds))} {per}"

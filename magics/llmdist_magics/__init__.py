@@ -64,6 +64,8 @@ def unload_ipython_extension(ipython: InteractiveShell) -> None:
 
     state = getattr(ipython, _STATE, None)
     if state is not None:
+        if state.loading is not None:
+            state.loading.stop()
         state.replace(None)
         ipython.configurables.remove(state.config)
         delattr(ipython, _STATE)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import re
 import shlex
+from difflib import get_close_matches
 from typing import Any, NoReturn
 
 from IPython.core.error import UsageError
@@ -23,8 +24,11 @@ class MagicParser(argparse.ArgumentParser):
     """A parser that never ends the program."""
 
     def error(self, message: str) -> NoReturn:
-        """Raise UsageError with one sentence."""
-        raise UsageError(f"{self.prog}: {message}; see {self.prog} -h.")
+        """Raise UsageError with one sentence; a misspelt option is answered with the one that is like it."""
+        unknown = re.match(r"unrecognized arguments: (-[^\s=]+)", message)
+        near = get_close_matches(unknown.group(1), self._option_string_actions, 1, 0.8) if unknown else []
+        hint = f", did you mean {near[0]}? See" if near else "; see"
+        raise UsageError(f"{self.prog}: {message}{hint} {self.prog} -h.")
 
     def exit(self, status: int = 0, message: str | None = None) -> NoReturn:
         """Raise HelpShown instead of ending the program."""
@@ -46,6 +50,7 @@ def _load() -> MagicParser:
     )
     parser.add_argument("--lesson", type=int, metavar="N",
                         help="for a class: seed N for plans and texts, searches of equal length")  # fmt: skip
+    _background(parser)
     _common(parser, "the Session", "show nothing")
     return parser
 

@@ -18,13 +18,16 @@ __all__ = ["Background"]
 
 
 class Background:
-    """A running generation or search. `result` is its text or plan, once it ended.
+    """A running load, generation or search. `result` is its session, text or plan, once it ended.
 
     Examples: ``job.poll()``, ``job.text``, ``job.stop()``, ``job.wait(10)``.
     """
 
-    def __init__(self, what: str, session: Session, work: Callable[[], Any], stop: Callable[[], None]) -> None:
-        self.what, self._session = what, session
+    def __init__(
+        self, what: str, session: Session | None, work: Callable[[], Any], stop: Callable[[], None],
+        so_far: Callable[[], str] = lambda: "",
+    ) -> None:  # fmt: skip
+        self.what, self._session, self._so_far = what, session, so_far
         self._work, self._stop = work, stop
         self._value: Any = None
         self.error: BaseException | None = None
@@ -46,19 +49,22 @@ class Background:
 
     @property
     def text(self) -> str:
-        """Return the text so far; of a search, its plan in words."""
-        if self.what == "generation":
+        """Return the text so far; of a search its plan in words, of a load how far it is."""
+        if self._session is not None and self.what == "generation":
             return str(self._value) if self._value is not None else self._session.text
+        if self.what == "load":
+            return self._so_far()
         return self._value.summary() if self._value is not None else ""
 
     def poll(self) -> str:
         """Return in one line how far it is; never waits."""
+        stats = self._session.stats if self._session is not None and self.what == "generation" else None
         if self.running:
-            done = f": {self._session.stats.tokens} tokens so far" if self.what == "generation" else ""
-            return f"{self.what} is running{done}"
+            done = f"{stats.tokens} tokens so far" if stats is not None and stats.tokens else self._so_far()
+            return f"{self.what} is running" + (f": {done}" if done else "")
         if self.error is not None:
             return f"{self.what} failed: {self.error}"
-        done = f": {self._session.stats.finish_reason}" if self.what == "generation" else ""
+        done = f": {stats.finish_reason}" if stats is not None else ""
         return f"{self.what} ended{done}"
 
     def stop(self) -> None:
@@ -66,7 +72,7 @@ class Background:
         self._stop()
 
     def wait(self, seconds: float | None = None) -> Any:
-        """Wait up to `seconds` (None: until the end) and return the result; None while it still runs."""
+        """Wait up to `seconds` (None: to the end) and return the result; None while it still runs."""
         self._ended.wait(seconds)
         return self.result
 

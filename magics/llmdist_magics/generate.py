@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 from IPython.core.error import UsageError
 
-from llmdist.events import Event
+from llmdist.events import Event, Progressed
 from llmdist.generation import GenerationStep
 from llmdist.session import Session
 from llmdist_widgets.live import in_notebook
@@ -132,7 +132,13 @@ def _run(
         elif view is not None:
             view(item)
 
-    stopped = drain(session, steps, arrived, show, progress)
+    def told(event: Event) -> None:
+        if view is not None and isinstance(event, Progressed):
+            view(event)  # its bar stands where the text will
+        else:
+            progress(event)
+
+    stopped = drain(session, steps, arrived, show, told)
     if view is None:
         print()
     if stopped:

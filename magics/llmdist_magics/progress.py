@@ -14,11 +14,18 @@ from llmdist.events import Event, Progressed, WorkFinished
 from llmdist.progress import finished_words, progress_words
 from llmdist_widgets.live import StaticView, in_notebook
 
-__all__ = ["Progress"]
+__all__ = ["Progress", "bar"]
 
 SHOW_AFTER = 0.3  # seconds; shorter work shows no bar
 SAY_AFTER = 0.5  # shorter work leaves no sentence, unless it quantised blocks
 LOG_EVERY = 10.0  # seconds between two lines of a log
+
+
+def bar(words: str, share: float | None = None) -> StaticView:
+    """Return a progress bar with its words; one that only moves where no share is known."""
+    value = "" if share is None else f' value="{share:.3f}"'
+    named = escape(words, quote=True)
+    return StaticView(f'<div><progress max="1"{value} aria-label="{named}"></progress> {escape(words)}</div>', words)
 
 
 class Progress:
@@ -51,8 +58,7 @@ class Progress:
         self._shown, words = now, progress_words(event)
         if self._pictures:
             self._open_bar()
-            bar = f'<progress max="1" value="{event.share:.3f}" aria-label="{escape(words, quote=True)}"></progress>'
-            self._place.update(StaticView(f"<div>{bar} {escape(words)}</div>", words))
+            self._place.update(bar(words, event.share))
         elif sys.stderr.isatty():
             print(f"\r\x1b[K{words}", end="", file=sys.stderr, flush=True)
         else:

@@ -7,10 +7,8 @@ import threading
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from llmdist.events import Event, Progressed, WorkFinished
+from llmdist.events import Event, Observer, Progressed, WorkFinished
 from llmdist.session import Session
-
-from .progress import Progress
 
 __all__ = ["Arrived", "drain"]
 
@@ -19,7 +17,7 @@ Arrived = queue.Queue[Any]
 
 
 def drain(
-    session: Session, steps: Iterable[Any], arrived: Arrived, show: Callable[[Any | Event], None], progress: Progress
+    session: Session, steps: Iterable[Any], arrived: Arrived, show: Callable[[Any | Event], None], progress: Observer
 ) -> bool:
     """Show what arrives until the worker ends; return whether it was stopped. What the worker raises is raised here."""
 

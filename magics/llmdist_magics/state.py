@@ -15,6 +15,7 @@ from llmdist.errors import LlmdistError
 from llmdist.planner import ColonyParameters
 from llmdist.session import Session
 
+from .background import Background
 from .config import LLMDist
 from .front import Fronts
 from .prompts import Conversation
@@ -33,6 +34,7 @@ class SessionState:
         self.config = LLMDist(parent=shell)
         self.conversation = Conversation()
         self.lesson: int | None = None
+        self.loading: Background | None = None
 
     def frozen(self, options: argparse.Namespace) -> argparse.Namespace:
         """Return `options` with the lesson's seed, in a lesson and where none was written."""
@@ -46,6 +48,8 @@ class SessionState:
 
     def require(self) -> Any:
         """Return the session; UsageError when no model is loaded."""
+        if self.session is None and self.loading is not None and self.loading.running:
+            raise UsageError(f"No model is loaded yet; the {self.loading.poll()}. Wait for its end and run this again.")
         if self.session is None:
             raise UsageError("No model is loaded: run %llm_load demo or %llm_load FOLDER first.")
         self.session.calibrate = self.config.calibrate and self.lesson is None

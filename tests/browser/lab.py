@@ -99,6 +99,11 @@ class Lab:
         """Wait until the Pareto front says `text`."""
         self.page.locator(".llf-said", has_text=text).wait_for()
 
+    def show_view(self) -> None:
+        """Wait for a live view that moves and scroll to it: out of sight it is not drawn."""
+        self.page.wait_for_selector(".llmdist-live", state="attached", timeout=60_000)
+        self.page.evaluate("() => [...document.querySelectorAll('.llmdist-live')].pop().scrollIntoView()")
+
     def theme(self, name: str) -> None:
         """Change the theme."""
         change = "window.jupyterapp.commands.execute('apputils:change-theme', { theme: t })"

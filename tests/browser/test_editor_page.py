@@ -5,13 +5,17 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 from editor_page import big_plan, drag, open_page, page_html
-from lab import CHROMIUM
+from lab import CHROMIUM, serious_findings
+
+from llmdist.planner import plan_for
+from llmdist.planner.placement import Assignment
 
 pytestmark = [pytest.mark.browser, pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine")]
 GPU, CPU, DISK = 0, 1, 2
@@ -104,3 +108,19 @@ def test_axe_finds_nothing_serious(tmp_path, dark):
         found = page.evaluate("async () => (await axe.run('#here')).violations")
         serious = [(v["id"], v["nodes"][0]["html"][:160]) for v in found if v["impact"] in ("serious", "critical")]
         assert serious == []
+
+
+def test_a_split_block_shows_in_both_rows_and_says_its_shares(tmp_path):
+    """The CPU's chip is as high as its part; the reader hears who computes how much; axe-core finds nothing serious."""
+    found = plan_for("llama-2-13b", "rtx4090", precision="bf16", context=512, seconds=0.3)
+    moved = {"layers.0.mlp": Assignment("cuda:0", "cuda:0", "bf16", 4)}
+    plan = replace(found, placement=found.placement.moved(moved))
+    block = plan.placement.blocks.index("layers.0.mlp")
+    with open_page(page_html(plan, dark=True), tmp_path) as page:
+        cell = "([d, b]) => window.editor.grid.cells[d][b]"
+        words = page.evaluate(f"at => ({cell})(at).getAttribute('aria-label')", [CPU, block])
+        assert words == "layers.0.mlp on cpu: split, cuda:0 computes 4/8, cpu 4/8, bf16"
+        height = f"at => ({cell})(at).firstChild.offsetHeight"
+        own, other = (page.evaluate(height, [device, block]) for device in (GPU, CPU))
+        assert 0.4 < other / own < 0.6
+        assert serious_findings(page, "main") == []

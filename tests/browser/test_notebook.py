@@ -21,10 +21,10 @@ CELLS = [
     "%load_ext llmdist\n%llm_load demo\nllm.plan(context=256, seconds=0.2)\n"
     f"fresh = [s.token_id for s in llm.generate({PROMPT!r}, max_new_tokens=24)]; print('ready', len(fresh))",
     "import json; from llmdist.planner import PlanningProblem; from llmdist_widgets.live import watch\n"
-    "found = watch(PlanningProblem.from_json(json.load(open('large.json'))), seconds=9)",
+    "found = watch(PlanningProblem.from_json(json.load(open('large.json'))), seconds=15)",
     "%llm_plan --ram 7MiB --context 500 --seconds 1.5",
     # every token waits a little, so that a person could press Stop half-way
-    "between = llm._between\nllm._between = lambda: (__import__('time').sleep(0.06), between())[1]\n"
+    "between = llm._between\nllm._between = lambda: (__import__('time').sleep(0.15), between())[1]\n"
     f"%llm_generate --max-new-tokens 400 --temperature 1 --seed 4 {PROMPT}",
     "print('kept', llm.stats.finish_reason, 10 < llm.stats.tokens < 390, len(llm.text) > 20)",
     f"%llm_generate --max-new-tokens 400 --temperature 1 --seed 4 {PROMPT}",
@@ -48,7 +48,14 @@ def pixels(lab: Lab) -> str:
 
 def wait_for_view(lab: Lab, drawn: int) -> None:
     """Wait until a live view stands in the page and was drawn `drawn` times."""
+    lab.show_view()
     lab.page.wait_for_function(f"n => ({CANVAS})().some(v => Number(v.dataset.drawn) >= n)", arg=drawn, timeout=60_000)
+
+
+def wait_for_change(lab: Lab, before: str) -> None:
+    """Wait until the first canvas of the live view is drawn anew; a view paces itself by what drawing takes."""
+    drawn = f"({CANVAS})()[0].querySelector('canvas').toDataURL()"
+    lab.page.wait_for_function(f"before => {drawn} !== before", arg=before, timeout=30_000, polling=200)
 
 
 def busy(lab: Lab, index: int) -> bool:
@@ -61,30 +68,40 @@ def pictures_folder(tmp_path: Path) -> Path:
     return Path(os.environ.get("LLMDIST_PICTURES", tmp_path))
 
 
+def in_the_dark(lab: Lab, picture: Path, index: int) -> None:
+    """Change a view that moves to the dark theme: axe-core finds nothing serious there either."""
+    before = pixels(lab)
+    lab.theme("JupyterLab Dark")
+    wait_for_change(lab, before)
+    assert serious_findings(lab.page, ".llmdist-live") == []
+    lab.picture(picture, index)
+    lab.theme("JupyterLab Light")
+
+
 def watch_the_ants(lab: Lab, pictures: Path) -> None:
     """The plan view's canvas exists and changes while the cell is busy."""
     lab.run_cell(1)
     wait_for_view(lab, 3)
-    before = pixels(lab)
-    lab.page.wait_for_timeout(1500)
-    assert pixels(lab) != before and busy(lab, 1)
+    wait_for_change(lab, pixels(lab))
+    assert busy(lab, 1)
     lab.picture(pictures / "plan-live.png", 1)
     assert serious_findings(lab.page, ".llmdist-live") == []
+    in_the_dark(lab, pictures / "plan-live-dark.png", 1)
     lab.wait_for_cell(1)
 
 
 def stop_half_way(lab: Lab, index: int, pictures: Path, by_view: bool) -> None:
     """Tokens stream in the view; then its Stop button, or the notebook's own, ends the generation."""
     lab.run_cell(index)
-    wait_for_view(lab, 12)
+    wait_for_view(lab, 2)
     assert busy(lab, index)
-    before = pixels(lab)
-    lab.page.wait_for_timeout(1200)
-    assert pixels(lab) != before and len(lab.page.locator(".llmdist-live [role=log]").inner_text()) > 20
+    wait_for_change(lab, pixels(lab))
+    assert len(lab.page.locator(".llmdist-live [role=log]").inner_text()) > 20
     began = time.monotonic()
     if by_view:
         lab.picture(pictures / "generation-live.png", index)
         assert serious_findings(lab.page, ".llmdist-live") == []
+        in_the_dark(lab, pictures / "generation-live-dark.png", index)
         began = time.monotonic()
         lab.page.locator(".llmdist-live button").click()
     else:

@@ -78,7 +78,7 @@ def test_a_plan_is_saved_loaded_and_compared(shell, tmp_path):
     said(shell, "layers.5.mlp cpu")
     assert "Saved" in said(shell, f"save {tmp_path / 'mine.json'}")
     said(shell, "layers.5.mlp disk")
-    assert "1 blocks differ: layers.5.mlp" in said(shell, f"compare {tmp_path / 'mine.json'}")
+    assert "1 block differs: layers.5.mlp" in said(shell, f"compare {tmp_path / 'mine.json'}")
     said(shell, f"load {tmp_path / 'mine.json'}")
     assert homes(shell, "layers.5.mlp") == "cpu bf16"
     said(shell, "revert")

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from threading import Event
+
 import pytest
+from IPython.core.error import UsageError
 from IPython.core.interactiveshell import InteractiveShell
 from IPython.utils.capture import capture_output
 
 from llmdist.events import Progressed, WorkFinished
+from llmdist_magics import load as loaded_by
 from llmdist_magics import progress as shown_by
 from llmdist_magics.progress import Progress
 
@@ -84,3 +88,64 @@ def test_other_work_is_shown_alike(work, capsys):
     Progress()(WorkFinished(work, "this machine" if work == "measure" else "acme/tiny", 10**9, 10.0))
     words = {"download": "Downloaded 1 GB of acme/tiny in 10.00 s, 100 MB/s.", "measure": "Measured this machine"}
     assert capsys.readouterr().out.startswith(words[work])
+
+
+@pytest.fixture
+def shell():
+    """A shell with the magics."""
+    InteractiveShell.clear_instance()
+    shell = InteractiveShell.instance()
+    shell.run_line_magic("load_ext", "llmdist_magics")
+    yield shell
+    shell.run_line_magic("unload_ext", "llmdist_magics")
+    InteractiveShell.clear_instance()
+
+
+def waiting_load(monkeypatch, go_on: Event, told: Event) -> None:
+    """Make the next loads say that they are half done and wait for `go_on`."""
+    really = loaded_by.llmdist.load
+
+    def load(*given, progress, **more):
+        progress(HALF)
+        told.set()
+        assert go_on.wait(30)
+        progress(HALF)
+        return really(*given, progress=progress, **more)
+
+    monkeypatch.setattr(loaded_by.llmdist, "load", load)
+
+
+def test_a_load_in_the_background_tells_how_far_it_is_and_then_is_the_session(shell, monkeypatch):
+    """The handle has bytes, rate and time left; other magics say that it still loads; a second load is refused."""
+    go_on, told = Event(), Event()
+    waiting_load(monkeypatch, go_on, told)
+    with capture_output() as shown:
+        job = shell.run_line_magic("llm_load", "demo --inline --background")
+        assert told.wait(30)
+        assert job.running and job.result is None
+        words = "load is running: loading weights: 600 MB of 1.2 GB (50%), 400 MB/s, about 2 s left"
+        assert job.poll() == words and job.text == words.removeprefix("load is running: ")
+        for magic in ("llm_plan", "llm_load"):
+            with pytest.raises(UsageError, match="about 2 s left"):
+                shell.run_line_magic(magic, "demo --background" if magic == "llm_load" else "-q")
+        go_on.set()
+        session = job.wait(60)
+    assert session is shell.user_ns["llm"] and job.poll() == "load ended"
+    assert "demo is loaded; the session is named llm." in shown.stdout
+
+
+def test_a_stopped_load_leaves_the_model_before(shell, monkeypatch):
+    """stop() ends it at its next step with a sentence; what was loaded stays loaded."""
+    shell.run_line_magic("llm_load", "demo --inline -q")
+    before = shell.user_ns["llm"]
+    go_on, told = Event(), Event()
+    waiting_load(monkeypatch, go_on, told)
+    with capture_output() as shown:
+        job = shell.run_line_magic("llm_load", "demo --inline --background --out job")
+        assert told.wait(30)
+        job.stop()
+        go_on.set()
+        with pytest.raises(UsageError, match="The load of demo was stopped"):
+            job.wait(30)
+    assert shell.user_ns["llm"] is before and shell.user_ns["job"] is job
+    assert "Not loaded. The load of demo was stopped" in shown.stdout

@@ -38,6 +38,10 @@ WITH_THE_DEMO = [
     ("llm_plan", "--out 3x", "--out 3x: a variable cannot have that name; write for example --out answer."),
     ("llm_generate", "", "%llm_generate: the prompt is empty; write it after the options."),
     ("llm_generate", "--tokens 3 Hello", "%llm_generate: unrecognized arguments: --tokens; see %llm_generate -h."),
+    (
+        "llm_generate", "--tempeature 1 Hello",
+        "%llm_generate: unrecognized arguments: --tempeature, did you mean --temperature? See %llm_generate -h.",
+    ),
     ("llm_generate", "--max-new-tokens 0 Hello", "0 new tokens were asked: ask for a whole number from 1."),
     ("llm_generate", "--max-new-tokens 9000 Hello", "9000 new ones make"),
     ("llm_generate", "--temperature -1 Hello", "-1"),

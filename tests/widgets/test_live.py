@@ -10,7 +10,7 @@ import pytest
 from IPython.utils.capture import capture_output
 
 import llmdist
-from llmdist.events import PlacementChanged, TokenProduced
+from llmdist.events import PlacementChanged, Progressed, TokenProduced, WorkFinished
 from llmdist_widgets.live import LivePlan
 from llmdist_widgets.live_generation import LiveGeneration
 
@@ -100,3 +100,36 @@ def test_the_stop_button_ends_a_generation_before_its_next_token(session):
     view, text = observed(session, ask)
     assert session.stats.tokens == 8 and session.stats.finish_reason == "interrupted"
     assert text and view.text == text
+
+
+def test_a_load_of_weights_has_its_bar_where_the_text_will_be(session):
+    """Bytes, rate and time left while it lasts; the first token takes it away, the lasting copy has the sentence."""
+    with capture_output() as shown:
+        view = LiveGeneration(session)
+        view(Progressed("load", "weights", 0.5, 6 * 10**8, 12 * 10**8, 1.5))
+        told = view._view.words
+        assert told["facts"] == "loading weights: 600 MB of 1.2 GB (50%), 400 MB/s, about 2 s left"
+        assert told["share"] == 0.5
+        view(WorkFinished("load", "weights", 12 * 10**8, 3.1, {"int8": 2}))
+        for _ in session.generate(PROMPT, max_new_tokens=4, on_event=view):
+            pass
+        assert "share" not in view._words() and view._words()["facts"].startswith("4 tokens")
+        kept = []
+        view.finish = lambda html, text: kept.append(html)
+        view.done(session.text)
+    assert "made int8 for 2 blocks, kept for the next load." in kept[0] and shown is not None
+
+
+def test_pictures_wait_for_a_second_and_words_do_not(session, monkeypatch):
+    """A text that lasts a moment sends words alone; later the pictures come, at most once a second."""
+    view, text = observed(session, lambda view, event: None)
+    tokens = [event for event in view.events if isinstance(event, TokenProduced)]
+    view._pictured, view._view.now = time.monotonic() + 3600, {}
+    view._show(tokens[-1])
+    assert view._view.now == {} and view._view.words["text"] == text
+    view._pictured = time.monotonic() - 3600
+    view._show(tokens[-1])
+    assert view._view.now["token"] == tokens[-1].index
+    before = view._view.now
+    view._show(tokens[-2])
+    assert view._view.now is before

@@ -12,11 +12,13 @@ from xml.etree import ElementTree
 
 import pytest
 
+from llmdist.cost.timeline import Span, Timeline
 from llmdist.events import IterationFinished, PlanStarted
 from llmdist.planner.placement import Placement
 from llmdist_widgets import generation_html, plan_html, write_report
 from llmdist_widgets.replay import VIEW_BYTES, interactive, search_replay
 from llmdist_widgets.theme import cividis
+from llmdist_widgets.timeline import timeline_svg
 
 sys.path.insert(0, str(Path(__file__).parent))
 from synthetic import make_generation, make_plan
@@ -124,3 +126,11 @@ def test_report_loads_nothing_from_elsewhere(tmp_path):
 def test_cividis_ends():
     """The colour scale starts dark blue, ends yellow, and clips."""
     assert (cividis(-1), cividis(2)) == ("#00224e", "#fee838")
+
+
+def test_copies_long_before_a_token_do_not_press_it_flat():
+    """The time before the token is as wide as the token at most; what began earlier is counted."""
+    spans = [Span("a", "cpu", "compute", 0.0, 0.010), Span("b", "copy cpu", "copy", -0.150, -0.149)]
+    svg = timeline_svg(Timeline((*spans, Span("c", "copy cpu", "copy", -0.012, 0.002)), 0.010))
+    assert "2 copies began earlier" in svg and ">-150<" not in svg and ">-10<" in svg
+    assert re.search(r'stroke="#E69F00" stroke-width="\d+" d="M150\.0 [\d.]+h\d+\.\d"', svg)

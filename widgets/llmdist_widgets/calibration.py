@@ -138,7 +138,8 @@ def calibration_html(calibration: Calibration, observations: Sequence[Observatio
     """Return the view: the picture, and the log of the last runs as text."""
     words = log_words(observations, calibration)
     picture = image(calibration_svg(calibration), words) if calibration.checked else ""
+    style = "font-size:.86em;margin:4px 0;white-space:pre-wrap;word-break:normal"
     return (
-        f'<div style="{HTML_STYLE}">{picture}<pre style="font-size:.86em;margin:4px 0;white-space:pre-wrap">'
+        f'<div style="{HTML_STYLE}">{picture}<pre style="{style}">'
         f"{escape(words)}</pre></div>"
     )

@@ -48,7 +48,7 @@ def _compare(editor: PlacementEditor, message: Mapping[str, Any]) -> str:
         editor.compared = None
         return "The comparison is closed."
     compared = editor.compare(str(message.get("path", "")).strip() or None)
-    return f"{len(compared.changed)} blocks differ from {compared.name}."
+    return f"{compared.differing()} from {compared.name}."
 
 
 def _stop(editor: PlacementEditor, message: Mapping[str, Any]) -> str:

@@ -20,6 +20,10 @@ class Comparison:
     draft: Prediction
     changed: tuple[str, ...]
 
+    def differing(self) -> str:
+        """Return how many blocks differ: ``1 block differs``."""
+        return "1 block differs" if len(self.changed) == 1 else f"{len(self.changed)} blocks differ"
+
     def summary(self) -> str:
         """Return both predictions and what differs, as text."""
         rows = [f"{'':12}{'tokens/s':>10}{'per token':>12}{'first':>12}{'copied':>12}"]
@@ -29,5 +33,5 @@ class Comparison:
                 f"{format_seconds(p.ttft_seconds):>12}{format_bytes(p.bytes_per_token):>12}"
             )
         shown = ", ".join(self.changed[:8]) + (" ..." if len(self.changed) > 8 else "")
-        rows.append(f"{len(self.changed)} blocks differ" + (f": {shown}" if self.changed else ""))
+        rows.append(self.differing() + (f": {shown}" if self.changed else ""))
         return "\n".join(rows)

@@ -12,6 +12,7 @@ import numpy as np
 
 from llmdist.cost.timing import copied_bytes, decode_step
 from llmdist.planner.placement import Assignment
+from llmdist.planner.problem import PlanningProblem
 from llmdist.planner.tables import CostTables
 
 __all__ = ["packed_tables", "variant_of"]
@@ -59,11 +60,19 @@ def _row(tables: CostTables, index: int) -> dict[str, Any]:
         "precision": [option.precision for option in options],
         "mode": [option.mode for option in options],
         "variant": [variant_of(option) for option in options],
+        "eighths": [option.cpu_eighths for option in options],
         "label": [option.label for option in options],
         "copied": copied,
         "decode": _pass(tables, "decode", index, count),
         "prefill": _pass(tables, "prefill", index, count),
     }  # fmt: skip
+
+
+def _hosts(problem: PlanningProblem) -> list[int | None]:
+    """Return per device the index of the CPU that shares split blocks with it."""
+    names = [device.name for device in problem.devices]
+    found = [problem.host(device.name) if device.executes else None for device in problem.devices]
+    return [None if host is None else names.index(host.name) for host in found]
 
 
 def packed_tables(tables: CostTables, bound_seconds: float) -> dict[str, Any]:
@@ -76,6 +85,7 @@ def packed_tables(tables: CostTables, bound_seconds: float) -> dict[str, Any]:
         "caps": _finite(tables.caps.tolist()),
         "pinnedCaps": _finite(tables.pinned_caps.tolist()),
         "executors": tables.executors.tolist(),
+        "hosts": _hosts(problem),
         "resources": list(tables.resources),
         "forbidden": tables.forbidden.tolist(),
         "transfer": {"decode": tables.decode.transfer.tolist(), "prefill": tables.prefill.transfer.tolist()},

@@ -158,13 +158,13 @@ def _milliseconds(spans: Sequence[CopyFinished | BlockComputed]) -> dict[str, fl
 
 
 def generation_html(
-    text: str, events: Sequence[Event], predicted: float = 0.0, plan: PlanResult | None = None
+    text: str, events: Sequence[Event], predicted: float = 0.0, plan: PlanResult | None = None, note: str = ""
 ) -> str:
     """Return the lasting view of a generation: text, facts, speed, memory, milliseconds per block, timeline.
 
     `predicted` tokens/s is used where the events carry no prediction; with `plan` the timeline that the cost
-    model predicts stands under the measured one. The pictures need no script; the timeline can be read span by
-    span where scripts are allowed.
+    model predicts stands under the measured one; `note` is a sentence of its own under
+    the facts. The pictures need no script; the timeline can be read span by span where scripts are allowed.
     """
     events = _last(events)
     started = next((e for e in events if isinstance(e, GenerationStarted)), None)
@@ -173,9 +173,11 @@ def generation_html(
     steps = predicted_steps(events, predicted)
     quote = (
         '<div style="white-space:pre-wrap;overflow-wrap:anywhere;padding:8px 12px;margin:4px 0;'
-        f'border-left:4px solid #0072B2">{escape(text.strip(chr(10)))}</div>'
+        f'border-left:4px solid #0072B2">{escape(text.strip())}</div>'
     )
     parts = [quote, f"<div>{_facts(ended, steps[-1][1], len(tokens))}</div>"]
+    if note:
+        parts.append(f"<div>{escape(note)}</div>")
     for event in events:
         if isinstance(event, StageRestarted):
             parts.append(f"<div>The engine was restarted: {escape(event.reason)}</div>")

@@ -1,7 +1,8 @@
 """Views that move while the ants search and while tokens come, then leave a copy behind that needs no kernel.
 
 Without a notebook frontend (terminal IPython) nothing is displayed and the caller prints text.
-State goes to the browser at most ten times a second; clicks only enqueue or set a flag, so a busy cell hears them.
+State goes to the browser at most ten times a second, less often where sending takes long; clicks only enqueue or set
+a flag, so a busy cell hears them.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ __all__ = ["LivePlan", "LiveView", "StaticView", "answer_at_once", "in_notebook"
 
 Found = TypeVar("Found")
 MINIMUM_SECONDS = 0.1
+SHARE = 0.02
 POINTS = 240
 
 
@@ -50,10 +52,14 @@ def answer_at_once(widget: anywidget.AnyWidget) -> None:
 
 
 class LiveView(anywidget.AnyWidget):
-    """Draws `setup` (sent once) and `now` in the browser; `on_ask` gets what its buttons ask for."""
+    """Draws `setup` (sent once), `words` and `now` in the browser; `on_ask` gets what its buttons ask for.
 
-    _esm = script("draw.js", "plots.js", "bars.js", "search.js", "timeline.js", "replay.js", "live.js")
+    `words` are cheap to show and come often, `now` are the pictures' data; the browser paces both by what they take.
+    """
+
+    _esm = script("draw.js", "plots.js", "bars.js", "search.js", "timeline.js", "replay.js", "pace.js", "live.js")
     setup = traitlets.Dict().tag(sync=True)
+    words = traitlets.Dict().tag(sync=True)
     now = traitlets.Dict().tag(sync=True)
     trail = traitlets.Bytes().tag(sync=True)
 
@@ -79,17 +85,19 @@ class Live:
         self.pushes = 0
         self._view = LiveView(on_ask)
         self._place = display(self._view, display_id=True)
-        self._sent = 0.0
+        self._sent = self._cost = 0.0
 
     def _push(self, **state: Any) -> None:
+        began = time.thread_time()
         with self._view.hold_sync():
             for name, value in state.items():
                 setattr(self._view, name, value)
         self.pushes += 1
-        self._sent = time.monotonic()
+        self._sent, self._cost = time.monotonic(), time.thread_time() - began
 
     def _due(self, seconds: float = MINIMUM_SECONDS) -> bool:
-        return time.monotonic() - self._sent >= seconds
+        """Return whether `seconds` have passed, and so many that sending takes at most a `SHARE` of a processor."""
+        return time.monotonic() - self._sent >= max(seconds, self._cost / SHARE)
 
     def finish(self, html: str, text: str) -> None:
         """Replace the widget by its lasting copy."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Mapping, Sequence
 from html import escape
 
@@ -13,7 +14,7 @@ from llmdist.units import format_bytes, format_seconds
 
 from .replay import VIEW_BYTES, interactive, search_replay
 from .svg import WIDTH, Canvas, block_ticks, image, line_path, nice_ticks, step_path
-from .theme import HTML_STYLE, RESIDENT, SHARED, STREAMED, cividis
+from .theme import DEMAND, HTML_STYLE, RESIDENT, SHARED, STREAMED, cividis
 
 __all__ = ["convergence_svg", "memory_bars", "pheromone_svg", "placement_svg", "plan_html"]
 
@@ -24,8 +25,13 @@ MEAN_POINTS = 150
 
 
 def option_rows(started: PlanStarted) -> list[str]:
-    """Return every option label once, in the order in which the blocks name them."""
-    return list(dict.fromkeys(label for options in started.options for label in options))
+    """Return every option label once, in the order in which the blocks name them; all shares of a split are one."""
+    return list(dict.fromkeys(without_share(label) for options in started.options for label in options))
+
+
+def without_share(label: str) -> str:
+    """Return an option's label without its share: ``cuda:0 bf16 split:3`` is ``cuda:0 bf16 split``."""
+    return re.sub(r" split:\d$", " split", label)
 
 
 def pheromone_svg(started: PlanStarted, iteration: IterationFinished) -> str:
@@ -38,13 +44,13 @@ def pheromone_svg(started: PlanStarted, iteration: IterationFinished) -> str:
     canvas.text(16, 24, f"Pheromone after iteration {iteration.iteration}", "ink b")
     _colour_scale(canvas)
     for row, label in enumerate(rows):
-        canvas.text(LEFT - 8, top + high * (row + 0.5) + 4, label, "ink", "end")
+        canvas.text(LEFT - 8, top + high * (row + 0.5) + 4, label, "ink", "end", room=LEFT - 16)
     columns = len(started.blocks)
     levels = [[-1] * columns for _ in rows]  # -1: the block has no such option
     for column, options in enumerate(started.options):
         for option, label in enumerate(options):
-            value = min(1.0, max(0.0, iteration.trail[column][option]))
-            levels[row_of[label]][column] = round(value * (LEVELS - 1))
+            value, row = min(1.0, max(0.0, iteration.trail[column][option])), row_of[without_share(label)]
+            levels[row][column] = max(levels[row][column], round(value * (LEVELS - 1)))
     canvas.rect(LEFT, top, SPAN, high * len(rows), kind="track")
     canvas.add(
         f'<g transform="translate({LEFT} {top})scale({SPAN / columns:.5f} {high})" '
@@ -59,7 +65,7 @@ def pheromone_svg(started: PlanStarted, iteration: IterationFinished) -> str:
         canvas.add(f'<path stroke="{cividis(level / (LEVELS - 1))}" d="{path}"/>')
     canvas.add("</g>")
     best = [
-        row_of[started.options[column][option]]
+        row_of[without_share(started.options[column][option])]
         for column, option in enumerate(iteration.best_choice)
     ]
     outline = "".join(f"M{a} {row}h{b - a}v1h-{b - a}z" for a, b, row in runs(best))
@@ -119,16 +125,13 @@ def placement_svg(plan: PlanResult) -> str:
     under = top + high * len(devices)
     canvas = Canvas(under + 84 + 30 * len(plan.prediction.peak_bytes), "Placement of the blocks")
     canvas.text(16, 24, f"Placement {plan.provenance}".strip(), "ink b")
-    resident, streamed = plan.placement.count("resident"), plan.placement.count("streamed")
     entries = [
-        (RESIDENT, f"resident ({resident})"),
-        (STREAMED, f"streamed ({streamed}), executed here"),
+        (colour, words.format(count))
+        for mode, colour, words in _MODES
+        if (count := plan.placement.count(mode)) or mode in ("resident", "streamed")
     ]
-    if shared := plan.placement.count("split"):
-        entries.append((SHARED, f"shared by GPU and CPU ({shared})"))
-    canvas.legend(LEFT, 46, entries)
-    x = LEFT + (600 if shared else 400)
-    canvas.add(f'<rect x="{x}" y="39" width="14" height="4" fill="{STREAMED}"/>')
+    x = canvas.legend(LEFT, 46, entries)
+    canvas.add(f'<rect x="{x:.0f}" y="39" width="14" height="4" fill="{STREAMED}"/>')
     canvas.text(x + 20, 46, "its weights rest here", "soft")
     for row, name in enumerate(devices):
         canvas.rect(LEFT, top + row * high + 2, SPAN, high - 4, kind="track")
@@ -141,7 +144,13 @@ def placement_svg(plan: PlanResult) -> str:
     return canvas.render()
 
 
-_COLOURS = {"resident": RESIDENT, "split": SHARED}
+_MODES = (
+    ("resident", RESIDENT, "resident ({})"),
+    ("streamed", STREAMED, "streamed ({}), executed here"),
+    ("split", SHARED, "split ({}): shared by GPU and CPU"),
+    ("demand", DEMAND, "on demand ({})"),
+)
+_COLOURS = {mode: colour for mode, colour, _ in _MODES}
 
 
 def _chips(
@@ -153,12 +162,12 @@ def _chips(
     """
     width = SPAN / len(placement.blocks)
     gap = 2.0 if width >= 12 else 0.0
-    paths = {RESIDENT: "", STREAMED: "", SHARED: ""}
+    paths = {colour: "" for _, colour, _ in _MODES}
     host = devices.index("cpu") if "cpu" in devices else None
     words: list[tuple[float, float, Assignment, float]] = []
     for start, end, _choice in runs(placement.assignments):
         assignment = placement.assignments[start]
-        colour = _COLOURS.get(assignment.mode, STREAMED)
+        colour = _COLOURS[assignment.mode]
         y = top + high * devices.index(assignment.exec_device) + 4
         home = top + high * devices.index(assignment.home_device) + high / 2 - 2
         for first, last in [(i, i + 1) for i in range(start, end)] if gap else [(start, end)]:
@@ -176,7 +185,7 @@ def _chips(
     for middle, y, assignment, wide in words:
         resident = assignment.mode == "resident"
         if gap:
-            colour = _COLOURS.get(assignment.mode, STREAMED)
+            colour = _COLOURS[assignment.mode]
             canvas.rect(middle - wide / 2, y, wide, high - 8, colour)
         canvas.add(f'<text x="{middle:.0f}" y="{y + 18:.0f}" fill="{"#fff" if resident else "#1b1f24"}" '
                    f'text-anchor="middle">{escape(assignment.precision)}</text>')  # fmt: skip
@@ -281,8 +290,9 @@ def plan_html(plan: PlanResult, events: Sequence[Event]) -> str:
     )
     finished = [event for event in events if isinstance(event, PlanFinished)]
     reason = f" ({finished[-1].reason})" if finished else ""
+    speed = f"{p.tokens_per_second:.3g} tokens/s predicted {escape(plan.provenance)}"
     facts = (
-        f"<b>{p.tokens_per_second:.3g} tokens/s predicted {escape(plan.provenance)}</b>{plan.band_words()}, {quality}. "
+        f"<b>{speed.strip()}</b>{plan.band_words()}, {quality}. "
         f"First token after {format_seconds(p.ttft_seconds)}, then {format_seconds(p.tpot_seconds)} each; "
         f"{format_bytes(p.bytes_per_token)} copied per token."
     )

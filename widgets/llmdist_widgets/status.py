@@ -100,7 +100,8 @@ def label_lines(device: Device) -> list[str]:
     if len(label) <= LABEL_LETTERS:
         return [label] if label else []
     if device.kind == "disk":
-        return ["…" + label[1 - LABEL_LETTERS :]]
+        end = label[1 - LABEL_LETTERS :]
+        return ["…" + end[max(0, end.find("/")) :]]  # whole names of folders
     cut = label.rfind(", ", 0, LABEL_LETTERS) + 1
     if len(label) - cut > LABEL_LETTERS or cut == 0:
         cut = label.rfind(" ", 0, LABEL_LETTERS + 1)

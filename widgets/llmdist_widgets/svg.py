@@ -31,10 +31,15 @@ class Canvas:
         self.parts.append(element)
 
     def text(
-        self, x: float, y: float, words: str, kind: str = "ink", anchor: str = "start"
+        self, x: float, y: float, words: str, kind: str = "ink", anchor: str = "start", room: float = math.inf
     ) -> None:
-        """Write `words` with the baseline at (x, y); `kind` are CSS classes of the theme."""
+        """Write `words` with the baseline at (x, y), narrower where they need more than `room`.
+
+        `kind` are CSS classes of the theme.
+        """
         place = "" if anchor == "start" else f' text-anchor="{anchor}"'
+        if 6.9 * len(words) > room:
+            place += f' textLength="{room:.0f}" lengthAdjust="spacingAndGlyphs"'
         self.add(f'<text x="{x:.0f}" y="{y:.0f}" class="{kind}"{place}>{escape(words)}</text>')
 
     def rect(
@@ -50,12 +55,13 @@ class Canvas:
         ends = f'x1="{x1:.1f}" y1="{y1:.1f}" x2="{x2:.1f}" y2="{y2:.1f}"'
         self.add(f'<line {ends} class="{kind}" {extra}/>')
 
-    def legend(self, x: float, y: float, entries: Sequence[tuple[str, str]]) -> None:
-        """Write (colour, label) entries in a row that starts at (x, y)."""
+    def legend(self, x: float, y: float, entries: Sequence[tuple[str, str]]) -> float:
+        """Write (colour, label) entries in a row that starts at (x, y); return where it ends."""
         for colour, label in entries:
             self.rect(x, y - 10, 12, 12, colour)
             self.text(x + 17, y, label, "soft")
             x += 34 + 7.0 * len(label)
+        return x
 
     def y_axis(
         self, ticks: Sequence[float], scale: Callable[[float], float], left: float, right: float

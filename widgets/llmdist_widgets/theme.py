@@ -7,11 +7,12 @@ opaque background and follows the colour scheme of the page or system.
 
 from __future__ import annotations
 
-__all__ = ["COMPUTE", "COPY", "HTML_STYLE", "RESIDENT", "STREAMED", "SVG_STYLE", "cividis"]
+__all__ = ["COMPUTE", "COPY", "DEMAND", "HTML_STYLE", "RESIDENT", "SHARED", "STREAMED", "SVG_STYLE", "cividis"]
 
 RESIDENT = "#0072B2"  # Okabe-Ito blue
 STREAMED = "#E69F00"  # orange
-SHARED = "#CC79A7"  # reddish purple
+SHARED = "#CC79A7"  # reddish purple: split between GPU and CPU
+DEMAND = "#56B4E9"  # sky blue: experts that are read when the router chose them
 COMPUTE = RESIDENT
 COPY = STREAMED
 

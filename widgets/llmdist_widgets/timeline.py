@@ -35,8 +35,9 @@ def timelines_svg(timelines: Mapping[str, Timeline], title: str) -> str:
     if not spans:
         canvas.text(LEFT, TOP + 20, "No copies and computes were recorded.", "soft")
         return canvas.render()
-    low = min(0.0, *(1e3 * s.start_seconds for s in spans))
     high = max(1e3 * s.end_seconds for s in spans)
+    low = max(-high, min(0.0, *(1e3 * s.start_seconds for s in spans)))  # else copies long ahead press it flat
+    early = sum(1e3 * s.start_seconds < low for s in spans)
     scale = (RIGHT - LEFT) / max(1e-9, high - low)
     indent = max(76.0, *(8.2 * len(words) for words, _ in both))
     y = float(TOP)
@@ -49,8 +50,13 @@ def timelines_svg(timelines: Mapping[str, Timeline], title: str) -> str:
     for tick in nice_ticks(low, high, 7):
         if low <= tick <= high:
             canvas.text(LEFT + (tick - low) * scale, y + 18, f"{tick:g}", "soft", "middle")
-    canvas.text((LEFT + RIGHT) / 2, y + 38, "ms; 0 is where the token's first block computes", "soft", "middle")
+    words = f"ms; 0 is where the token's first block computes{_early(early)}"
+    canvas.text((LEFT + RIGHT) / 2, y + 38, words, "soft", "middle")
     return canvas.render()
+
+
+def _early(count: int) -> str:
+    return f"; {count} {'copy' if count == 1 else 'copies'} began earlier" if count else ""
 
 
 def _lanes(canvas: Canvas, timeline: Timeline, y: float, low: float, scale: float) -> float:
@@ -59,10 +65,10 @@ def _lanes(canvas: Canvas, timeline: Timeline, y: float, low: float, scale: floa
         canvas.rect(LEFT, y + 1, RIGHT - LEFT, HIGH - 4, kind="track")
         for kind, fill in (("wait", "url(#w)"), ("copy", COPY), ("compute", COMPUTE), ("transfer", "#8a929b")):
             path = "".join(
-                f"M{LEFT + (1e3 * s.start_seconds - low) * scale:.1f} {y + HIGH / 2 - 1:.0f}"
-                f"h{max(0.8, 1e3 * (s.end_seconds - s.start_seconds) * scale - 0.6):.1f}"
+                f"M{LEFT + (max(low, 1e3 * s.start_seconds) - low) * scale:.1f} {y + HIGH / 2 - 1:.0f}"
+                f"h{max(0.8, (1e3 * s.end_seconds - max(low, 1e3 * s.start_seconds)) * scale - 0.6):.1f}"
                 for s in timeline.spans
-                if s.lane == lane and s.kind == kind
+                if s.lane == lane and s.kind == kind and 1e3 * s.end_seconds > low
             )
             if path:
                 canvas.add(f'<path stroke="{fill}" stroke-width="{HIGH - 4}" d="{path}"/>')

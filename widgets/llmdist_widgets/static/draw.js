@@ -22,8 +22,8 @@ function surface(node, height) {
   c.font = FONT; c.textAlign = "left"; c.setLineDash([]); c.lineWidth = 1;
   return { c, w, span: w - LEFT - RIGHT, p: { ink, ...(r + g + b > 384 ? DARK : LIGHT) } };
 }
-function put(s, words, x, y, colour, align = "left", font = FONT) {
-  s.c.font = font; s.c.textAlign = align; s.c.fillStyle = colour || s.p.ink; s.c.fillText(words, x, y);
+function put(s, words, x, y, colour, align = "left", font = FONT, room = undefined) {
+  s.c.font = font; s.c.textAlign = align; s.c.fillStyle = colour || s.p.ink; s.c.fillText(words, x, y, room);
 }
 const three = (v) => (v === 0 ? "0" : Number(v.toPrecision(3)).toString());
 const number = (v) => (Math.abs(v) >= 1000 ? Math.round(v).toString() : three(v));

@@ -78,19 +78,19 @@ export class Grid {
     const { t } = this;
     for (let b = 0; b < t.blocks.length; b++) {
       const option = view.choice[b], row = t.options[b], locked = view.locked.has(b);
-      const execute = t.executors[row.execute[option]], home = row.home[option];
+      const execute = t.executors[row.execute[option]], home = row.home[option], shares = row.eighths[option] ? t.hosts[execute] : null;
       this.heads[b].className = this.heads[b].className.replace(/ llp-(locked|differs)/g, "")
         + (locked ? " llp-locked" : "") + (view.marks.has(b) ? " llp-differs" : "");
       const tones = view.trail ? this.tones(view.trail, b, row) : null;
       for (let d = 0; d < t.devices.length; d++) {
         const cell = this.cells[d][b];
-        const what = execute === d ? (home === d ? "both" : "exec") : home === d ? "home" : "none";
+        const what = execute === d ? (home === d ? "both" : "exec") : shares === d ? "part" : home === d ? "home" : "none";
         const focused = view.focus.device === d && view.focus.block === b;
         const flags = `${locked && what !== "none" ? " llp-locked" : ""}${focused ? " llp-focus" : ""}`
           + `${view.selection.has(b) && view.focus.device === d ? " llp-selected" : ""}${view.moving.has(b) && what !== "none" ? " llp-moving" : ""}`;
         const kind = what === "none" ? "" : ` llp-${what} llp-${row.mode[option]} llp-p${SHORT[row.precision[option]] || 16}`;
         this.show(cell, `llp-cell${kind}${flags}`, what === "none" ? "" : row.precision[option], row.variant[option],
-          { t, b, d, option, locked, focused, selected: view.selection.has(b) && view.focus.device === d });
+          { t, b, d, option, locked, focused, selected: view.selection.has(b) && view.focus.device === d, eighths: row.eighths[option] });
         this.paintTone(cell, tones ? tones[d] : -1);
       }
     }
@@ -108,13 +108,14 @@ export class Grid {
   }
 
   show(cell, name, precision, mode, at) {
-    const key = `${name}|${precision}`;
+    const key = `${name}|${precision}|${at.eighths}`;
     if (cell.shown === key) return;
     cell.shown = key;
     cell.className = name;
-    const exec = name.includes("llp-both") || name.includes("llp-exec");
+    const exec = name.includes("llp-both") || name.includes("llp-exec"), part = name.includes("llp-part");
+    cell.firstChild.style.height = part ? `${Math.max(16, Math.round((78 * at.eighths) / 8))}%` : "";
     const short = this.size === "narrow" ? SHORT[precision] || "" : precision;
-    cell.firstChild.textContent = !precision ? "" : exec ? short + (this.size === "wide" ? `\n${mode}` : "")
+    cell.firstChild.textContent = !precision ? "" : part ? (this.size === "narrow" || at.eighths < 4 ? "" : `${at.eighths}/8`) : exec ? short + (this.size === "wide" ? `\n${mode}` : "")
       : this.size === "narrow" ? "" : "home";
     cell.setAttribute("aria-label", cellText(at.t, at.b, at.d, at.option, at.locked));
     cell.setAttribute("aria-selected", String(Boolean(at.selected)));

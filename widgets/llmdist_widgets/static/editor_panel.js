@@ -102,7 +102,7 @@ export function drawCompare(part, t, choice, p, other) {
 
 export function drawLegend(part, t) {
   const modes = [...new Set(t.rows.flatMap((row) => row.mode))];
-  const texts = { resident: "resident: rests where it computes", streamed: "streamed: copied for each token", demand: "on demand: copied when routed to", split: "split: CPU and GPU share it" };
+  const texts = { resident: "resident: rests where it computes", streamed: "streamed: copied for each token", demand: "on demand: copied when routed to", split: "split: shared by GPU and CPU" };
   const chip = (kind) => make("i", { class: `llp-key ${kind}`, "aria-hidden": "true" });
   const precisions = new Set(t.rows.flatMap((row) => row.precision));
   part.legend.replaceChildren(

@@ -23,16 +23,27 @@ export function spanText(names, blocks) {
   return blocks.length === 1 ? names[blocks[0]] : `${blocks.length} blocks, ${names[blocks[0]]} to ${names[blocks.at(-1)]}`;
 }
 
+/** Return who computes how much of a split block, and from where the GPU's part is copied. */
+function partsText(t, row, option) {
+  const execute = t.executors[row.execute[option]], part = row.eighths[option], host = t.devices[t.hosts[execute]];
+  const copied = row.home[option] === execute ? "" : ` (copied from ${t.devices[row.home[option]].name})`;
+  return `${t.devices[execute].name} computes ${8 - part}/8${copied}, ${host.name} ${part}/8`;
+}
+
 /** Return where a block is, in words. */
 export function choiceText(t, block, option) {
   const row = t.options[block], execute = t.devices[t.executors[row.execute[option]]].name;
+  if (row.eighths[option]) return `split: ${partsText(t, row, option)}, ${row.precision[option]}`;
   const rests = row.mode[option] === "resident" ? "resident there" : `${row.variant[option]} from ${t.devices[row.home[option]].name}`;
   return `computed on ${execute}, ${rests}, ${row.precision[option]}`;
 }
 
 /** Return what a cell of the grid says to a screen reader. */
 export function cellText(t, block, device, option, locked) {
-  const row = t.options[block], computes = t.executors[row.execute[option]] === device, rests = row.home[option] === device;
+  const row = t.options[block], execute = t.executors[row.execute[option]], computes = execute === device, rests = row.home[option] === device;
+  if (row.eighths[option] && (computes || t.hosts[execute] === device)) {
+    return `${t.blocks[block]} on ${t.devices[device].name}: split, ${partsText(t, row, option)}, ${row.precision[option]}${locked ? ", locked" : ""}`;
+  }
   const what = computes && rests ? "rests and computes here" : computes ? `computes here, ${row.mode[option]} from ${t.devices[row.home[option]].name}`
     : rests ? "home, weights rest here" : "empty";
   const how = computes ? `, ${row.precision[option]} ${row.mode[option]}` : rests ? `, ${row.precision[option]}` : "";

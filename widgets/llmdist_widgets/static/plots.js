@@ -39,19 +39,21 @@ function lines(node, { title, unit, xs, xWord, series, levels = [], marker = nul
 
 // Trail as a heat map; rows are option labels, columns blocks. trail: bytes 0..255, `width` a block; choice: an index a block.
 function heat(node, { blocks, options, width }, { trail, choice, iteration, entropy }) {
-  const rows = [...new Set(options.flat())], high = rows.length <= 9 ? 20 : 15, top = 46;
+  const named = options.map((labels) => labels.map((label) => label.replace(/ split:\d$/, " split"))); // its shares are one row
+  const rows = [...new Set(named.flat())], high = rows.length <= 9 ? 20 : 15, top = 46;
   const s = surface(node, top + high * rows.length + 38), { c, p } = s, wide = s.span / blocks.length;
   put(s, `Pheromone, iteration ${iteration}` + (entropy === undefined ? "" : `, entropy ${entropy.toFixed(2)}`), 12, 16, p.ink, "left", BOLD);
   c.strokeStyle = p.mark; c.lineWidth = 2.5; c.strokeRect(LEFT + 1, 26, 13, 10); put(s, "best placement so far", LEFT + 21, 36, p.soft);
   for (let i = 0; i < 20; i++) { c.fillStyle = cividis(i / 19); c.fillRect(s.w - RIGHT - 232 + i * 5, 25, 5.5, 12); }
   put(s, "0", s.w - RIGHT - 238, 36, p.soft, "right"); put(s, "1 (scaled per block)", s.w - RIGHT - 126, 36, p.soft);
   c.fillStyle = p.track; c.fillRect(LEFT, top, s.span, high * rows.length);
-  rows.forEach((label, r) => put(s, label, LEFT - 8, top + high * r + high / 2 + 4, p.ink, "right"));
-  const at = options.map((labels) => labels.map((label) => rows.indexOf(label)));
-  at.forEach((where, i) => where.forEach((r, k) => {
-    c.fillStyle = cividis(trail[i * width + k] / 255);
-    c.fillRect(LEFT + wide * i, top + high * r, wide + 0.4, high);
-  }));
+  rows.forEach((label, r) => put(s, label, LEFT - 8, top + high * r + high / 2 + 4, p.ink, "right", FONT, LEFT - 10));
+  const at = named.map((labels) => labels.map((label) => rows.indexOf(label)));
+  at.forEach((where, i) => {
+    const strongest = new Map();
+    where.forEach((r, k) => strongest.set(r, Math.max(strongest.get(r) || 0, trail[i * width + k])));
+    strongest.forEach((value, r) => { c.fillStyle = cividis(value / 255); c.fillRect(LEFT + wide * i, top + high * r, wide + 0.4, high); });
+  });
   const line = wide < 8 ? 1.5 : 2.5;
   c.strokeStyle = p.mark; c.lineWidth = line;
   for (let i = 0, j; i < blocks.length; i = j) {

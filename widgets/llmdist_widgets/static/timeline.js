@@ -24,8 +24,9 @@ function timeline(node, data, selected = null) {
   put(s, data.title, 12, 16, p.ink, "left", BOLD);
   [[p.resident, "compute"], [p.streamed, "copy"]].forEach(([colour, words], i) => { c.fillStyle = colour; c.fillRect(LEFT + 100 * i, 25, 12, 12); put(s, words, LEFT + 18 + 100 * i, 36, p.soft); });
   hatch(c, LEFT + 170, 25, 22, 12, p.wait); put(s, "waits for its weights", LEFT + 198, 36, p.soft);
-  const low = Math.min(0, ...rows.flatMap((row) => row.spans.map((span) => span[2])));
-  const end = Math.max(1e-9, ...rows.flatMap((row) => row.spans.map((span) => span[3])));
+  const spans = rows.flatMap((row) => row.spans), end = Math.max(1e-9, ...spans.map((span) => span[3]));
+  const low = Math.max(-end, Math.min(0, ...spans.map((span) => span[2]))); // what ran long ahead would press the token flat
+  const early = spans.filter((span) => span[2] < low).length;
   const x = (v) => LEFT + (s.span * (v - low)) / (end - low);
   let y = top;
   const boxes = [];
@@ -34,7 +35,10 @@ function timeline(node, data, selected = null) {
     put(s, row.lane, LEFT - 8, y + 15, p.ink, "right");
     c.fillStyle = p.track; c.fillRect(LEFT, y + 1, s.span, high - 3);
     for (const span of row.spans) {
-      const box = { x: x(span[2]), y: y + 1, w: Math.max(1, x(span[3]) - x(span[2])), h: high - 3, span, from: row.title || row.lane };
+      const from = Math.max(low, span[2]);
+      const box = { x: x(from), y: y + 1, w: span[3] < low ? 0 : Math.max(1, x(span[3]) - x(from)), h: high - 3, span, from: row.title || row.lane };
+      if (box.w === 0) boxes.push(box); // too early to be drawn; the keys read it all the same
+      if (box.w === 0) continue;
       if (span[1] === "wait") hatch(c, box.x, box.y, box.w, box.h, p.wait);
       else { c.fillStyle = span[1] === "copy" ? p.streamed : p.resident; c.fillRect(box.x, box.y, Math.max(1, box.w - (box.w > 4 ? 1 : 0)), box.h); }
       boxes.push(box);
@@ -42,7 +46,7 @@ function timeline(node, data, selected = null) {
     y += high;
   }
   for (const tick of ticks(low, end, 6)) put(s, number(tick), x(tick), y + 16, p.soft, "center");
-  put(s, "ms of one token", LEFT + s.span / 2, y + 32, p.soft, "center");
+  put(s, `ms of one token${early ? `; ${early} ${early === 1 ? "copy" : "copies"} began earlier` : ""}`, LEFT + s.span / 2, y + 32, p.soft, "center");
   if (selected !== null && boxes[selected]) { const b = boxes[selected]; c.strokeStyle = p.ink; c.lineWidth = 2; c.strokeRect(b.x - 1, b.y - 1, b.w + 2, b.h + 2); }
   return boxes;
 }
