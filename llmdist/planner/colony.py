@@ -22,6 +22,8 @@ from .warm import start_choice, start_trail
 
 __all__ = ["ROUNDS", "Colony"]
 
+MACRO_ANTS = 4
+LEAST_ANTS = 8  # that arrange one plan of many
 MOST_SETTLED = 32
 PROMISE = 0.03  # a plan that is dearer by less is improved before it is judged
 ROUNDS = (1, 2, 3, 4, 6, 8, 12)  # times that the chain goes through the machines
@@ -86,26 +88,35 @@ class Colony:
             self.trail.values = trail
         if choice is not None:
             self.consider(choice[None])
-            for counts in self.macro.learn(counts_of(self.tables, choice).astype(np.float64)):
-                self.try_plan(counts)
+            self.try_plans(self.macro.learn(counts_of(self.tables, choice).astype(np.float64)))
 
-    def try_plan(self, counts: Choices) -> None:
-        """Arrange a plan's counts, led by the trails, and remember how good it can be."""
-        orders = site_orders(self.tables, counts)
-        turns = self.params.turns and len(orders[0]) > 1 and (self.staged & (counts > 0)).any()
-        weight = self.rounds.values[0] if turns else np.eye(len(ROUNDS))[0]
-        drawn = self.generator.choice(len(ROUNDS), self.params.ants, p=weight / weight.sum())
-        spread = Spread.drawn(self.params.ants, self.generator, np.array(ROUNDS)[drawn])
+    def try_plans(self, plans: list[Choices]) -> None:
+        """Arrange the counts of plans, led by the trails, and remember how good each can be."""
+        if not plans:
+            return
+        ants = max(LEAST_ANTS, self.params.ants // len(plans))
+        drawn = [self._turns(counts, ants) for counts in plans]
+        spread = Spread.joined([Spread.drawn(ants, self.generator, np.array(ROUNDS)[turns]) for turns in drawn])
         liking = np.log(np.maximum(self.trail.values, 1e-3) / 0.5) * self.params.liking
-        choices = arrange(self.tables, counts, orders, spread, self.generator, liking)
+        choices = arrange(self.tables, plans, spread, self.generator, liking)
         values, over = self.consider(choices)
-        values = np.where(over == 0, values, np.inf)
-        best = int(values.argmin())
-        if turns and np.isfinite(values[best]):
-            self.rounds.deposit([(1.0, drawn[best : best + 1])])
-        if self.params.polish and self.best_value < values[best] < self.best_value * (1 + PROMISE):
-            values[best] = self._polish(choices[best], float(values[best]))
-        self.macro.judge(counts, float(values[best]))
+        values = np.where(over == 0, values, np.inf).reshape(len(plans), ants)
+        for counts, turns, own, arranged in zip(plans, drawn, values, choices.reshape(len(plans), ants, -1), strict=True):
+            best = int(own.argmin())
+            value = float(own[best])
+            if turns.any() and np.isfinite(value):
+                self.rounds.deposit([(1.0, turns[best : best + 1])])
+            if self.params.polish and self.best_value < value < self.best_value * (1 + PROMISE):
+                value = self._polish(arranged[best], value)
+            self.macro.judge(counts, value)
+
+    def _turns(self, counts: Choices, ants: int) -> Choices:
+        """Draw how often each ant's chain goes through the machines, as indices into `ROUNDS`; zeros on one machine."""
+        several = self.params.turns and len(site_orders(self.tables, counts)[0]) > 1
+        if not several or not (self.staged & (counts > 0)).any():
+            return np.zeros(ants, np.int64)
+        weight = self.rounds.values[0]
+        return self.generator.choice(len(ROUNDS), ants, p=weight / weight.sum())
 
     def _polish(self, choice: Choices, value: float) -> float:
         """Improve a promising plan before it is judged; go on from it if it becomes the better one."""
@@ -185,10 +196,10 @@ class Colony:
         params = self.params
         self.idle += 1
         if params.macro_every and self.iterations % params.macro_every == 0:
-            for counts in self.macro.walk(self.best, self.bound_value, macro_seconds, self.generator):
-                self.try_plan(counts)
+            self.try_plans(self.macro.walk(MACRO_ANTS, self.bound_value, macro_seconds, self.generator))
+            self.macro.reward(self.best)
         if self.iterations % params.arrange_every == 0 and (plan := self.macro.elite(self.generator)) is not None:
-            self.try_plan(plan)
+            self.try_plans([plan])
         ants = self._construct()
         values, over = self.consider(ants)
         fitting = values[over == 0]

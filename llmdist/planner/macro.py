@@ -14,16 +14,17 @@ import numpy as np
 from .arrange import counts_of, rounded
 from .bound import Relaxation, Relaxed
 from .descent import descend
-from .macro_tree import MacroTree
+from .macro_tree import CLOSE, MacroTree
 from .params import ColonyParameters
 from .pheromone import Trail
 from .tables import Choices, CostTables, Floats
 
 __all__ = ["MacroAnts"]
 
-SLACKS = (0.0, 0.0, 0.03, 0.1, 0.25)
+POWERS = (np.inf, np.inf, 64.0, 32.0, 16.0, 8.0)
 KICKS = 0.6  # share of macro ants that start from a known plan
 LED = 0.5  # share of the others that the trail leads
+SCOUTED = 8
 EXPANDED = 6  # nodes of the tree for each plan that is tried
 MOST_PLANS = 64
 MOST_OPTIONS = 32  # per class: the descent takes the likeliest only
@@ -51,7 +52,7 @@ class MacroAnts:
         self.index = {macro.column: i for i, macro in enumerate(relaxation.macros)}
         self.plans: dict[bytes, tuple[float, Choices]] = {}
 
-    def learn(self, counts: Floats | None, slack: float = 0.0) -> list[Choices]:
+    def learn(self, counts: Floats | None, power: float = np.inf) -> list[Choices]:
         """Make counts whole, repair and improve them, and return the plans that are new.
 
         Counts that the solver made whole are a plan of their own: it knows of idle lanes, the descent does not.
@@ -59,7 +60,7 @@ class MacroAnts:
         if counts is None:
             return []
         whole = rounded(self.tables, counts)
-        plans = [descend(self.tables, whole, self.useful, slack)]
+        plans = [descend(self.tables, whole, self.useful, power)]
         plans += [whole] if (counts == whole).all() else []
         found = {plan.tobytes(): plan for plan in plans if plan.tobytes() not in self.plans}
         self.plans |= {key: (float("inf"), plan) for key, plan in found.items()}
@@ -122,17 +123,40 @@ class MacroAnts:
         node = self.tree.least(value)
         return [] if node is None else self.learn(node.relaxed.counts)
 
-    def walk(self, best: Choices, value: float, seconds: float | None, generator: np.random.Generator) -> list[Choices]:
-        """Let one macro ant go: return its plan as counts, [] when it is known or its macros proven useless."""
-        slack = float(generator.choice(SLACKS))
-        start = self.elite(generator)
-        node = self.tree.least(value) if self.branching else None
-        if start is not None and (node is None or generator.random() < KICKS):
-            return self.learn(self._kicked(start, generator), slack)
-        if node is not None and self.devices and generator.random() < LED:
-            self.trail.deposit([(1.0, self.macro_of(best))])
-            node = self.tree.containing(self._led(generator), value) or node
-        return [] if node is None else self.learn(self.tree.expand(node, value, seconds), slack)
+    def walk(
+        self, ants: int, value: float, seconds: float | None, generator: np.random.Generator
+    ) -> list[Choices]:
+        """Let some macro ants go: return their plans as counts, none that is known or proven useless."""
+        found: list[Choices] = []
+        for _ in range(ants):
+            start = self.elite(generator)
+            if start is not None and generator.random() < KICKS:
+                found += self.learn(self._kicked(start, generator), float(generator.choice(POWERS)))
+            elif generator.random() < LED:
+                found += self._scouted(value, generator)
+            elif self.branching and (node := self.tree.least(value)) is not None:
+                found += self.learn(self.tree.expand(node, value, seconds), float(generator.choice(POWERS)))
+        return found
+
+    def _scouted(self, value: float, generator: np.random.Generator) -> list[Choices]:
+        """Draw a macro for each device by the trail; return what the relaxation gives under them."""
+        for _ in range(SCOUTED if self.devices else 0):
+            allowed = np.zeros(len(self.relaxation.macros), np.bool_)
+            allowed[self._led(generator)] = True
+            relaxed = self.relaxation.linear(allowed)
+            if relaxed.counts is not None and relaxed.bound < value * (1 - CLOSE):
+                return self.learn(relaxed.counts, float(generator.choice(POWERS)))
+        return []
+
+    def scout(self, ants: int, value: float, generator: np.random.Generator) -> list[Choices]:
+        found: list[Choices] = []
+        for _ in range(ants):
+            found += self._scouted(value, generator)
+        return found
+
+    def reward(self, choice: Choices) -> None:
+        """Let the macros of a placement leave a trail."""
+        self.trail.deposit([(1.0, self.macro_of(choice))])
 
     def _led(self, generator: np.random.Generator) -> Choices:
         """Return one macro per device, drawn by the trail."""

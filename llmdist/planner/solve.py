@@ -11,7 +11,7 @@ from threadpoolctl import ThreadpoolController
 
 from ..errors import InfeasibleError
 from ..events import Event, IterationFinished, Observer, PlanFinished, PlanStarted
-from .arrange import Spread, arrange, rounded, site_orders, sites_of
+from .arrange import Spread, arrange, rounded, sites_of
 from .baselines import dynamic_programming, greedy
 from .bound import Relaxation
 from .colony import Colony
@@ -117,8 +117,7 @@ class _Search:
         return infeasible(self.tables, _least(self.relaxation, self.seeds[0] if otherwise is None else otherwise))
 
     def _try(self, plans: Iterable[Choices]) -> None:
-        for counts in plans:
-            self.colony.try_plan(counts)
+        self.colony.try_plans(list(plans))
 
     def event(self) -> IterationFinished:
         """Return what the iteration came to, and remember it."""
@@ -129,7 +128,8 @@ class _Search:
     def open(self) -> None:
         """Try first whole plans, and settle what share of the time the macro tree has for itself at the beginning."""
         if self.params.macro_every and self.params.tree:
-            self._opening = 0.1 if _first_plans(self.colony, self.timer.patience) else 0.25
+            _first_plans(self.colony, self.timer.patience)
+            self._opening = 0.25
         self._prove()
 
     def _prove(self) -> None:
@@ -139,8 +139,11 @@ class _Search:
         """Explore the macro tree while the search is young, then walk all ants once."""
         limit = self.timer.limit
         if self._explored < FIRST_PLANS and (limit is None or self.timer.elapsed < self._opening * limit):
-            for _ in range(PLANS_AT_ONCE if self._opening else 0):
-                self._try(self.macro.explore(self.colony.bound_value, self.timer.patience(0.05)))
+            if self._opening:
+                plans = self.macro.scout(PLANS_AT_ONCE, self.colony.bound_value, self.colony.generator)
+                plans += self.macro.explore(self.colony.bound_value, self.timer.patience(0.05))
+                self.colony.try_plans(plans)
+                self.macro.reward(self.colony.best)
             self._explored += PLANS_AT_ONCE
             if self.macro.tree.bound == float("inf") and not self.colony.feasible:
                 raise self._infeasible()
@@ -179,8 +182,7 @@ def _first_plans(colony: Colony, patience: Callable[[float], float | None]) -> b
     share = 0.05
     if several:
         share = 0.4 if colony.tables.problem.objective == "throughput" else 0.1
-    for counts in colony.macro.learn(colony.macro.tree.whole(patience(share), WHOLE_NODES)):
-        colony.try_plan(counts)
+    colony.try_plans(colony.macro.learn(colony.macro.tree.whole(patience(share), WHOLE_NODES)))
     return several
 
 
@@ -197,7 +199,7 @@ def _least(relaxation: Relaxation, otherwise: Choices) -> Choices:
         return otherwise
     whole, generator = rounded(tables, counts), np.random.default_rng(0)
     spread = Spread.drawn(4, generator)
-    return np.asarray(arrange(tables, whole, site_orders(tables, whole), spread, generator)[0])
+    return np.asarray(arrange(tables, [whole], spread, generator)[0])
 
 
 def _resident_floor(tables: CostTables) -> float:

@@ -12,7 +12,7 @@ from llmdist.bench.random_problems import random_problem, rich_problem
 from llmdist.cost.vectorised import Batch
 from llmdist.errors import PlanError
 from llmdist.planner import Assignment, ColonyParameters
-from llmdist.planner.arrange import Spread, arrange, counts_of, site_orders, sites_of
+from llmdist.planner.arrange import Spread, arrange, counts_of, sites_of
 from llmdist.planner.baselines import random_choices
 from llmdist.planner.bound import Relaxation
 from llmdist.planner.descent import descend
@@ -29,7 +29,7 @@ def test_an_arrangement_keeps_the_counts(seed: int) -> None:
     generator = np.random.default_rng(seed)
     counts = counts_of(tables, random_choices(tables, 1, generator)[0])
     spread = Spread.drawn(24, generator, generator.integers(1, 6, 24))
-    for choice in arrange(tables, counts, site_orders(tables, counts), spread, generator):
+    for choice in arrange(tables, [counts], spread, generator):
         assert (counts_of(tables, choice) == counts).all()
 
 
@@ -41,7 +41,7 @@ def test_spread_streams_beat_a_run_of_streams() -> None:
     run = np.array([row.index(streamed if b in mlps[-2:] else resident) for b, row in enumerate(tables.options)])
     generator = np.random.default_rng(0)
     counts = counts_of(tables, run)
-    spread = arrange(tables, counts, site_orders(tables, counts), Spread.drawn(8, generator), generator)
+    spread = arrange(tables, [counts], Spread.drawn(8, generator), generator)
     assert Batch(tables, spread).objective.min() < 0.95 * Batch(tables, run[None]).objective[0]
 
 
@@ -55,9 +55,9 @@ def test_the_descent_repairs_and_improves_a_plan(seed: int) -> None:
     useful = tables.valid[np.unique(tables.classes, return_index=True)[1]]
     counts = descend(tables, start, useful)
     assert (counts.sum(1) == start.sum(1)).all() and (counts >= 0).all()
-    choice = arrange(tables, counts, site_orders(tables, counts), Spread.drawn(2, generator), generator)
+    choice = arrange(tables, [counts], Spread.drawn(2, generator), generator)
     assert (Batch(tables, choice).over == 0).all()
-    again = arrange(tables, descend(tables, counts, useful), [(0,)], Spread.drawn(2, generator), generator)
+    again = arrange(tables, [descend(tables, counts, useful)], Spread.drawn(2, generator), generator)
     assert Batch(tables, again).floor.min() <= Batch(tables, choice).floor.min() * 1.01
 
 
@@ -84,7 +84,7 @@ def test_borders_between_machines_move_in_pairs() -> None:
     root = relaxation.linear()
     whole = MacroAnts(tables, relaxation, root, ColonyParameters(), tables.valid * 1.0).learn(root.counts)[0]
     spread = Spread.drawn(1, generator, np.array([4]))
-    choice = arrange(tables, whole, site_orders(tables, whole), spread, generator)[0]
+    choice = arrange(tables, [whole], spread, generator)[0]
     sites = sites_of(tables)[tables.execute]
     machine = np.take_along_axis(sites, choice[:, None], 1)[:, 0]
     likely = tables.valid.astype(float)
