@@ -2,8 +2,8 @@
 
 The spread is error diffusion: walking along the chain, each block takes the remaining option that keeps every
 lane's copied seconds closest to their share of the passing time, at a price for changing the device and for waiting
-until a copy has arrived: lanes and slots are followed as the ant walks. A phase, prices, evenness, noise and the trail
-make ants differ.
+until a copy has arrived: lanes and slots are followed as the ant walks. A phase, prices, evenness and
+noise make ants differ.
 """
 
 from __future__ import annotations
@@ -153,12 +153,10 @@ def arrange(
     plans: Sequence[Choices],
     spread: Spread,
     generator: np.random.Generator,
-    liking: Floats | None = None,
 ) -> Choices:
     """Return placements [ant, block] of plans as whole counts [class, option], one plan after the other.
 
-    Each plan is arranged by an equal share of the ants. `liking` [block, option] is in mean copies: how much an
-    option is preferred.
+    Each plan is arranged by an equal share of the ants.
     """
     ants, blocks = len(spread.phase), tables.shape[0]
     of = np.arange(ants) * len(plans) // ants
@@ -188,8 +186,6 @@ def arrange(
             score -= even * (step.counts * ((passed[c] + 0.5) / step.blocks - 1.0) + remain)
             if copies is not None:
                 score += wait * copies.waits(b, step, arrival)
-            if liking is not None:
-                score -= unit * liking[b, step.options]
             score[(remain <= 0) | (step.site != site_of[:, b, None])] = np.inf
             picked = score.argmin(1)
         else:

@@ -21,7 +21,7 @@ from .tables import Choices, CostTables, Floats
 
 __all__ = ["MacroAnts"]
 
-POWERS = (np.inf, np.inf, 64.0, 32.0, 16.0, 8.0)
+POWERS = (np.inf, 64.0, 32.0, 16.0, 8.0)  # of the descent: how much chain and lanes get into each other's way
 KICKS = 0.6  # share of macro ants that start from a known plan
 LED = 0.5  # share of the others that the trail leads
 SCOUTED = 8
@@ -47,23 +47,31 @@ class MacroAnts:
         self.of_device = [[m for m in relaxation.macros if m.device == device] for device in self.devices]
         width = max((len(row) for row in self.of_device), default=0)
         valid = np.array([[i < len(row) for i in range(width)] for row in self.of_device], dtype=np.bool_)
-        self.trail = Trail(valid.reshape(len(self.devices), width), params.evaporation, params.trail_minimum, False)
+        self.trail = Trail(valid.reshape(len(self.devices), width), params.evaporation, params.trail_minimum)
+        self.powers = Trail(np.ones((1, len(POWERS)), np.bool_), params.evaporation, params.trail_minimum)
         self.tree, self.branching = MacroTree(relaxation, root), params.tree
         self.index = {macro.column: i for i, macro in enumerate(relaxation.macros)}
         self.plans: dict[bytes, tuple[float, Choices]] = {}
+        self.power_of: dict[bytes, int] = {}
 
-    def learn(self, counts: Floats | None, power: float = np.inf) -> list[Choices]:
+    def learn(self, counts: Floats | None, generator: np.random.Generator | None = None) -> list[Choices]:
         """Make counts whole, repair and improve them, and return the plans that are new.
 
-        Counts that the solver made whole are a plan of their own: it knows of idle lanes, the descent does not.
+        With a generator the descent's power is drawn by its trail, else it is infinite. Counts that the solver made
+        whole are a plan of their own: it knows of idle lanes, the descent does not.
         """
         if counts is None:
             return []
+        power = 0
+        if generator is not None:
+            weight = self.powers.values[0]
+            power = int(generator.choice(len(POWERS), p=weight / weight.sum()))
         whole = rounded(self.tables, counts)
-        plans = [descend(self.tables, whole, self.useful, power)]
+        plans = [descend(self.tables, whole, self.useful, POWERS[power])]
         plans += [whole] if (counts == whole).all() else []
         found = {plan.tobytes(): plan for plan in plans if plan.tobytes() not in self.plans}
         self.plans |= {key: (float("inf"), plan) for key, plan in found.items()}
+        self.power_of |= dict.fromkeys(found, power)
         return list(found.values())
 
     def judge(self, counts: Choices, value: float) -> None:
@@ -131,11 +139,11 @@ class MacroAnts:
         for _ in range(ants):
             start = self.elite(generator)
             if start is not None and generator.random() < KICKS:
-                found += self.learn(self._kicked(start, generator), float(generator.choice(POWERS)))
+                found += self.learn(self._kicked(start, generator), generator)
             elif generator.random() < LED:
                 found += self._scouted(value, generator)
             elif self.branching and (node := self.tree.least(value)) is not None:
-                found += self.learn(self.tree.expand(node, value, seconds), float(generator.choice(POWERS)))
+                found += self.learn(self.tree.expand(node, value, seconds), generator)
         return found
 
     def _scouted(self, value: float, generator: np.random.Generator) -> list[Choices]:
@@ -145,7 +153,7 @@ class MacroAnts:
             allowed[self._led(generator)] = True
             relaxed = self.relaxation.linear(allowed)
             if relaxed.counts is not None and relaxed.bound < value * (1 - CLOSE):
-                return self.learn(relaxed.counts, float(generator.choice(POWERS)))
+                return self.learn(relaxed.counts, generator)
         return []
 
     def scout(self, ants: int, value: float, generator: np.random.Generator) -> list[Choices]:
@@ -155,8 +163,11 @@ class MacroAnts:
         return found
 
     def reward(self, choice: Choices) -> None:
-        """Let the macros of a placement leave a trail."""
+        """Let the macros of the best placement leave a trail, and the power that gave the best plan."""
         self.trail.deposit([(1.0, self.macro_of(choice))])
+        if self.plans:
+            best = min(self.plans, key=lambda key: self.plans[key][0])
+            self.powers.deposit([(1.0, np.array([self.power_of[best]]))])
 
     def _led(self, generator: np.random.Generator) -> Choices:
         """Return one macro per device, drawn by the trail."""

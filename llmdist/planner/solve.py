@@ -29,6 +29,7 @@ OPTIMAL_GAP = 1e-4
 WHOLE_NODES = 300
 FIRST_PLANS, PLANS_AT_ONCE = 40, 4  # of the macro tree: the search begins with them, some per iteration
 MOST_BUSY = 8.0
+EXPLORED = 2
 
 
 def search(
@@ -140,8 +141,9 @@ class _Search:
         limit = self.timer.limit
         if self._explored < FIRST_PLANS and (limit is None or self.timer.elapsed < self._opening * limit):
             if self._opening:
-                plans = self.macro.scout(PLANS_AT_ONCE, self.colony.bound_value, self.colony.generator)
-                plans += self.macro.explore(self.colony.bound_value, self.timer.patience(0.05))
+                plans = self.macro.scout(self.params.macro_ants, self.colony.bound_value, self.colony.generator)
+                for _ in range(EXPLORED):
+                    plans += self.macro.explore(self.colony.bound_value, self.timer.patience(0.05))
                 self.colony.try_plans(plans)
                 self.macro.reward(self.colony.best)
             self._explored += PLANS_AT_ONCE
