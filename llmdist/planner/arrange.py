@@ -30,9 +30,10 @@ class Spread:
 
     `phase`: share of a mean copy that the lanes owe at the start; `price`: factor on the seconds of a transfer;
     `local`: whether a lane's time is its own device's (else its whole machine's); `noise`: in mean copies; `wait`:
-    factor on the seconds that a block would wait for its copy; `even`: mean copies that an option is liked more for
-    each block that it lags behind an even spread over its class. The chain goes `rounds` times through the machines in the order with index `order`: while it is elsewhere, a machine's
-    staging slots fill and no copy goes on, so that machines which stream want several turns.
+    factor on the seconds that a block would wait for its copy; `even`: mean copies by which an option is preferred for
+    each block that it lags behind an even spread over its class. The chain goes `rounds` times through the machines in
+    the order with index `order`: while it is elsewhere, a machine's staging slots fill and no copy goes on, so that
+    machines which stream want several turns.
     """
 
     phase: Floats
@@ -245,7 +246,7 @@ class _Copies:
     def waits(self, block: int, step: _Step, arrival: Floats) -> Floats:
         """Return the seconds that `block` would wait for its copy, [ant, option], after the activations' way."""
         late = self.ready[:, step.lane] + self.tables.decode.copy[block, step.options] - arrival - self.now[:, None]
-        return np.maximum(late, 0.0) * self.tables.streamed[block, step.options]
+        return np.asarray(np.maximum(late, 0.0) * self.tables.streamed[block, step.options])
 
     def take(self, block: int, choice: Choices, lane: Choices, arrival: Floats) -> None:
         """Let every ant's block compute on the exec device `lane`."""

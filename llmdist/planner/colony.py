@@ -1,9 +1,9 @@
 """The bound-guided colony. Macro ants choose how devices stage, micro ants arrange blocks and refine them.
 
-Visibility comes from the relaxation's reduced costs (ANTS, Maniezzo 1999); most ants resample only part of the
-best plan (Skinderowicz 2022), others arrange the counts of a macro ant's plan from scratch, led by the trail and,
-over several machines, by a trail over how often the chain goes through all of them; the current plan moves through
-a neighbourhood that an additive bound screens. One call of `iterate` is one iteration.
+Visibility comes from the relaxation's reduced costs (ANTS, Maniezzo 1999); focused ants resample only part of the
+current plan by trail and visibility (Skinderowicz 2022), others arrange the counts of macro ants' plans along the
+chain, over several machines led by a trail over how often the chain goes through all of them; the current plan moves
+through a neighbourhood that an additive bound screens. One call of `iterate` is one iteration.
 """
 
 from __future__ import annotations
@@ -94,13 +94,13 @@ class Colony:
         choices = arrange(self.tables, plans, spread, self.generator)
         values, over = self.consider(choices)
         values = np.where(over == 0, values, np.inf).reshape(len(plans), ants)
-        for counts, turns, own, arranged in zip(plans, drawn, values, choices.reshape(len(plans), ants, -1), strict=True):
-            best = int(own.argmin())
-            value = float(own[best])
+        for plan, (counts, turns) in enumerate(zip(plans, drawn, strict=True)):
+            best = int(values[plan].argmin())
+            value = float(values[plan, best])
             if turns.any() and np.isfinite(value):
                 self.rounds.deposit([(1.0, turns[best : best + 1])])
             if self.params.polish and self.best_value < value < self.best_value * (1 + PROMISE):
-                value = self._polish(arranged[best], value)
+                value = self._polish(choices[plan * ants + best], value)
             self.macro.judge(counts, value)
 
     def _turns(self, counts: Choices, ants: int) -> Choices:

@@ -67,7 +67,7 @@ class _Sums:
         shared = busy[:, : -len(self.tables.executors)]
         alone = np.maximum(chain, shared.max(1, initial=0.0))
         if self.power < np.inf:
-            lanes = shared[:, self.lanes] / alone[:, None]
+            lanes = np.maximum(shared[:, self.lanes] / alone[:, None], 0.0)
             alone = alone * ((chain / alone) ** self.power + (lanes**self.power).sum(1)) ** (1 / self.power)
         if problem.objective == "throughput":
             return np.asarray(np.maximum(alone / problem.workload.in_flight, busy.max(1)))

@@ -16,12 +16,12 @@ __all__ = ["ColonyParameters", "wrong_parameters"]
 class ColonyParameters:
     """How many ants walk, how fast the trail evaporates, and what is searched nearby.
 
-    `ants` arrange the plans of one round; `focused_ants` resample about `resampled_blocks` of the current plan. `theta`: reduced cost, as a share of the bound per block, at which
-    visibility falls to 1 / e. `neighbours` are drawn in each of the `rounds` of local search, `evaluated` of them
-    in full; `kinds` weigh its steps, `steps` are the probabilities of one, two, three of them. `macro_every`:
-    iterations between rounds of `macro_ants` (0: none). `tree`: whether they branch and bound. `turns`: whether the
-    chain may go through several machines more than once. `polish`: rounds of local search that a promising plan gets
-    before it is judged.
+    `ants` arrange the plans of one round; `focused_ants` resample about `resampled_blocks` of the current plan.
+    `theta`: reduced cost, as a share of the bound per block, at which visibility falls to 1 / e. `neighbours` are
+    drawn in each of the `rounds` of local search, `evaluated` of them in full; `kinds` weigh its steps, `steps` are
+    the probabilities of one, two, three of them. `macro_every`: iterations between rounds of `macro_ants` (0: none).
+    `tree`: whether they branch and bound. `turns`: whether the chain may go through several machines more than once.
+    `polish`: rounds of local search that a promising plan gets before it is judged.
 
     Raises
     ------

@@ -104,7 +104,7 @@ def test_borders_between_machines_move_in_pairs() -> None:
 
 def test_the_trail_keeps_its_limits_and_converges_to_what_is_deposited() -> None:
     """Values stay in low .. 1 - low, entropy falls, the convergence factor rises to 1."""
-    trail = Trail(np.ones((6, 4), dtype=bool), 0.2, 0.01, True)
+    trail = Trail(np.ones((6, 4), dtype=bool), 0.2, 0.01)
     entropy, factor = trail.entropy, trail.convergence
     for _ in range(200):
         trail.deposit([(1.0, np.zeros(6, dtype=np.int64))])
@@ -127,7 +127,7 @@ def test_barring_macro_choices_only_raises_the_bound(seed: int) -> None:
 
 def test_wrong_parameters_are_refused() -> None:
     """Counts, shares and steps are checked when they are made."""
-    wrongs = ({"ants": 0}, {"evaporation": 0.0}, {"steps": (0.5, 0.1)}, {"threshold": -1.0}, {"focused_share": 2.0})
+    wrongs = ({"ants": 0}, {"evaporation": 0.0}, {"steps": (0.5, 0.1)}, {"theta": -1.0}, {"focused_ants": -1})
     for wrong in wrongs:
         with pytest.raises(PlanError):
             replace(ColonyParameters(), **wrong)
