@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from llmdist.bench._planner_suite import SUITE, suite_problem
+from llmdist.bench.large_problem import large_problem
 from llmdist.bench.random_problems import random_problem, rich_problem
 from llmdist.cost.vectorised import Batch
 from llmdist.errors import PlanError
@@ -43,6 +44,51 @@ def test_spread_streams_beat_a_run_of_streams() -> None:
     counts = counts_of(tables, run)
     spread = arrange(tables, [counts], Spread.drawn(8, generator), generator)
     assert Batch(tables, spread).objective.min() < 0.95 * Batch(tables, run[None]).objective[0]
+
+
+def test_plans_are_arranged_together_one_after_the_other() -> None:
+    """Three plans share the ants evenly, and each ant keeps the counts of its own plan."""
+    tables = cost_tables(rich_problem(3))
+    generator = np.random.default_rng(0)
+    plans = [counts_of(tables, choice) for choice in random_choices(tables, 3, generator)]
+    choices = arrange(tables, plans, Spread.drawn(12, generator), generator)
+    for plan, own in zip(plans, choices.reshape(3, 4, -1), strict=True):
+        assert all((counts_of(tables, choice) == plan).all() for choice in own)
+
+
+def test_ants_that_follow_lanes_and_slots_wait_less() -> None:
+    """80 layers on two GPUs that both stream: the best of 48 arrangements is at least 3 % quicker."""
+    tables = cost_tables(large_problem())
+    split = {  # kind -> blocks per (exec device, home), all in int8
+        "embed": {("cuda:1", "cpu"): 1}, "head": {("cpu", "cpu"): 1},
+        "attention": {("cpu", "cpu"): 4, ("cuda:0", "cpu"): 10, ("cuda:0", "cuda:0"): 29, ("cuda:1", "cpu"): 37},
+        "mlp": {("cpu", "cpu"): 25, ("cuda:0", "cpu"): 14, ("cuda:0", "cuda:0"): 25, ("cuda:1", "cuda:1"): 16},
+    }  # fmt: skip
+    first = np.unique(tables.classes, return_index=True)[1]
+    counts = np.zeros((len(first), tables.shape[1]), np.int64)
+    for c, b in enumerate(first):
+        for (execute, home), many in split[tables.problem.blocks[b].kind].items():
+            counts[c, tables.options[b].index(Assignment(execute, home, "int8"))] = many
+    spread = Spread.drawn(48, np.random.default_rng(0))
+    blind = replace(spread, wait=0.0 * spread.wait, even=0.0 * spread.even)
+    best, without = (
+        Batch(tables, arrange(tables, [counts], ants, np.random.default_rng(1))).objective.min()
+        for ants in (spread, blind)
+    )
+    assert best < 0.97 * without
+
+
+def test_a_norm_of_chain_and_lanes_avoids_plans_that_need_them_all() -> None:
+    """The smaller the power of the descent, the less the lanes of its plan are in use, 32B on four machines."""
+    tables = cost_tables(SUITE["32b-four-10g"]())
+    useful = tables.valid[np.unique(tables.classes, return_index=True)[1]]
+    start = counts_of(tables, random_choices(tables, 1, np.random.default_rng(0))[0])
+    lanes = [i for i, name in enumerate(tables.resources) if name.startswith("lane")]
+    used = [
+        tables.additive.of_counts(descend(tables, start, useful, power).ravel()[None] * 1.0).decode_busy[0, lanes].sum()
+        for power in (np.inf, 2.0)
+    ]
+    assert used[1] < used[0]
 
 
 @pytest.mark.parametrize("seed", range(6))
