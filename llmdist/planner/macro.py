@@ -13,7 +13,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from .arrange import counts_of, rounded
+from .arrange import counts_of, rounded, sites_of
 from .bound import Relaxation, Relaxed
 from .descent import descend
 from .macro_tree import CLOSE, MacroTree
@@ -23,7 +23,8 @@ from .tables import Choices, CostTables, Floats
 
 __all__ = ["MacroAnts"]
 
-POWERS = (np.inf, 64.0, 16.0, 8.0, 4.0, 2.0)  # of the norm of chain and lanes in the descent
+POWERS = (np.inf, 64.0, 32.0, 16.0, 8.0)  # of the norm of chain and lanes in the descent
+FAR_POWERS = (np.inf, 64.0, 16.0, 8.0, 4.0, 2.0)  # over several machines, where lanes idle while the chain is elsewhere
 KICKS = 0.6  # share of macro ants that start from a known plan
 LED = 0.5  # share of the others that the trail leads
 MOST_DRAWN = 8  # macros until they are not proven useless
@@ -50,7 +51,8 @@ class MacroAnts:
         width = max((len(row) for row in self.of_device), default=0)
         valid = np.array([[i < len(row) for i in range(width)] for row in self.of_device], dtype=np.bool_)
         self.trail = Trail(valid.reshape(len(self.devices), width), params.evaporation, params.trail_minimum)
-        self.powers = Trail(np.ones((1, len(POWERS)), np.bool_), params.evaporation, params.trail_minimum)
+        self.power_of = POWERS if sites_of(tables).max() == 0 else FAR_POWERS
+        self.powers = Trail(np.ones((1, len(self.power_of)), np.bool_), params.evaporation, params.trail_minimum)
         self.tree, self.branching = MacroTree(relaxation, root), params.tree
         self.index = {macro.column: i for i, macro in enumerate(relaxation.macros)}
         self.plans: dict[bytes, tuple[float, int, Choices]] = {}  # best objective, index of the power, counts
@@ -68,9 +70,9 @@ class MacroAnts:
         power = 0
         if generator is not None:
             weight = self.powers.values[0]
-            power = int(generator.choice(len(POWERS), p=weight / weight.sum()))
+            power = int(generator.choice(len(self.power_of), p=weight / weight.sum()))
         whole = rounded(self.tables, counts)
-        plans = [descend(self.tables, whole, self.useful, POWERS[power])]
+        plans = [descend(self.tables, whole, self.useful, self.power_of[power])]
         plans += [whole] if solved and (counts == whole).all() else []
         found = {plan.tobytes(): plan for plan in plans if plan.tobytes() not in self.plans}
         self.plans |= {key: (float("inf"), power, plan) for key, plan in found.items()}
