@@ -28,18 +28,12 @@ VARIANTS: dict[str, tuple[tuple[str, Any], ...]] = {
     "no polish": (("polish", 0),),
     "no moves of borders": (("kinds", {"move": 0.2, "sibling": 0.25, "near": 0.2, "far": 0.2, "window": 0.15}),),
     "no turns": (("turns", False),),
-    "no ants from scratch": (("scratch_ants", 0),),
     "no visibility": (("theta", 1e9),),
-    "no focused ants": (("focused_share", 0.0),),
-    "no arrangement by ants": (("arrange_every", 10**9),),
-    "no trail in arrangement": (("liking", 0.0),),
+    "no focused ants": (("focused_ants", 0),),
     "no local search": (("rounds", 0),),
     "no screening": (("screening", False),),
     "moves only": (("kinds", {"move": 1.0}),),
-    "no threshold": (("threshold", 0.0),),
-    "fixed evaporation": (("adaptive", False),),
     "no convergence factor": (("convergence", False),),
-    "no restart": (("restart_after", 10**9),),
 }
 
 

@@ -1,13 +1,15 @@
 """From counts of options per class to placements: machines in runs along the chain, streamed blocks spread out.
 
 The spread is error diffusion: walking along the chain, each block takes the remaining option that keeps every
-lane's copied seconds closest to their share of the passing time, at a price for changing the device. A phase, a
-price, noise and the trail make ants differ.
+lane's copied seconds closest to their share of the passing time, at a price for changing the device and for waiting
+until a copy has arrived: lanes and slots are followed as the ant walks. A phase, prices, evenness and
+noise make ants differ.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
 from itertools import pairwise, permutations
 
 import numpy as np
@@ -27,15 +29,19 @@ class Spread:
     """How ants arrange, one entry per ant.
 
     `phase`: share of a mean copy that the lanes owe at the start; `price`: factor on the seconds of a transfer;
-    `local`: whether a lane's time is its own device's (else its whole machine's); `noise`: in mean copies. The chain
-    goes `rounds` times through the machines in the order with index `order`: while it is elsewhere, a machine's
-    staging slots fill and no copy goes on, so that machines which stream want several turns.
+    `local`: whether a lane's time is its own device's (else its whole machine's); `noise`: in mean copies; `wait`:
+    factor on the seconds that a block would wait for its copy; `even`: mean copies by which an option is preferred for
+    each block that it lags behind an even spread over its class. The chain goes `rounds` times through the machines in
+    the order with index `order`: while it is elsewhere, a machine's staging slots fill and no copy goes on, so that
+    machines which stream want several turns.
     """
 
     phase: Floats
     price: Floats
     local: Choices
     noise: Floats
+    wait: Floats
+    even: Floats
     order: Choices
     rounds: Choices
 
@@ -47,9 +53,18 @@ class Spread:
         local = (generator.random(ants) < 0.5).astype(np.int64)
         local[:4] = [0, 1, 0, 1][:ants]
         phase, noise = generator.random(ants), generator.exponential(0.3, ants)
+        wait, even = 10.0 ** generator.uniform(0.5, 2.0, ants), 10.0 ** generator.uniform(-0.5, 0.5, ants)
+        even[generator.random(ants) < 0.5] = 0.0
         phase[:4], noise[:4] = 0.5, 0.0
+        wait[:4], even[:4] = 10.0, [0.0, 1.0, 1.0, 0.0][:ants]
         order = generator.integers(CLOSE_ORDERS, size=ants)
-        return cls(phase, price, local, noise, order, np.ones(ants, np.int64) if rounds is None else rounds)
+        turns = np.ones(ants, np.int64) if rounds is None else rounds
+        return cls(phase, price, local, noise, wait, even, order, turns)
+
+    @classmethod
+    def joined(cls, parts: Sequence[Spread]) -> Spread:
+        """Return the ants of several spreads, one after the other."""
+        return cls(*(np.concatenate([getattr(part, field.name) for part in parts]) for field in fields(cls)))
 
 
 def counts_of(tables: CostTables, choice: Choices) -> Choices:
@@ -97,20 +112,28 @@ def _first(tables: CostTables) -> Choices:
     return np.unique(tables.classes, return_index=True)[1]
 
 
-def _block_sites(tables: CostTables, counts: Choices, orders: Orders, spread: Spread) -> Choices:
-    """Return the machine of every block, [ant, block]: each class in runs, so many times through an order."""
+def _block_sites(tables: CostTables, counts: Choices, order: tuple[int, ...], rounds: int) -> Choices:
+    """Return the machine of every block: each class in runs, so many times through the machines in this order."""
     sites, execute = sites_of(tables), _per_class(tables)
-    known: dict[tuple[int, int], Choices] = {}
-    for key in set(zip((spread.order % len(orders)).tolist(), spread.rounds.tolist(), strict=True)):
-        order, rounds = orders[key[0]], key[1]
-        known[key] = np.zeros(tables.shape[0], np.int64)
-        for c in range(len(counts)):
-            many = np.array([int(counts[c][sites[execute[c]] == site].sum()) for site in order])
-            ends = many * np.arange(rounds + 1)[:, None] // rounds
-            known[key][tables.classes == c] = np.repeat(order * rounds, np.diff(ends, axis=0).ravel())
-    return np.array(
-        [known[o % len(orders), r] for o, r in zip(spread.order.tolist(), spread.rounds.tolist(), strict=True)]
-    )
+    found = np.zeros(tables.shape[0], np.int64)
+    for c in range(len(counts)):
+        many = np.array([int(counts[c][sites[execute[c]] == site].sum()) for site in order])
+        ends = many * np.arange(rounds + 1)[:, None] // rounds
+        found[tables.classes == c] = np.repeat(order * rounds, np.diff(ends, axis=0).ravel())
+    return found
+
+
+def _sites(tables: CostTables, plans: Choices, of: Choices, spread: Spread) -> Choices:
+    """Return the machine of every block, [ant, block]; ant i arranges plan of[i]."""
+    orders = [site_orders(tables, counts) for counts in plans]
+    known: dict[tuple[int, int, int], Choices] = {}
+    found = []
+    for plan, index, rounds in zip(of.tolist(), spread.order.tolist(), spread.rounds.tolist(), strict=True):
+        key = (plan, index % len(orders[plan]), rounds)
+        if key not in known:
+            known[key] = _block_sites(tables, plans[plan], orders[plan][key[1]], rounds)
+        found.append(known[key])
+    return np.array(found)
 
 
 def _shares(tables: CostTables, counts: Choices) -> tuple[Floats, Floats]:
@@ -128,58 +151,114 @@ def _shares(tables: CostTables, counts: Choices) -> tuple[Floats, Floats]:
 
 def arrange(
     tables: CostTables,
-    counts: Choices,
-    orders: Orders,
+    plans: Sequence[Choices],
     spread: Spread,
     generator: np.random.Generator,
-    liking: Floats | None = None,
 ) -> Choices:
-    """Return placements [ant, block] with the given whole counts [class, option].
+    """Return placements [ant, block] of plans as whole counts [class, option], one plan after the other.
 
-    `orders` are those of `site_orders`. `liking` [block, option] is in mean copies: how much an option is preferred.
+    Each plan is arranged by an equal share of the ants.
     """
     ants, blocks = len(spread.phase), tables.shape[0]
-    site_of = _block_sites(tables, counts, orders, spread)
-    share, mean = _shares(tables, counts)
-    debt = -spread.phase[:, None] * mean
-    unit = float(mean.max(initial=0.0)) or float(tables.decode.compute.mean())
-    left = np.repeat(counts[None], ants, axis=0)
-    way = (tables.decode.transfer + np.where(tables.forbidden, 1e6, 0.0)) if len(mean) > 1 else None
+    of = np.arange(ants) * len(plans) // ants
+    counts = np.array(plans)
+    site_of = _sites(tables, counts, of, spread)
+    shares, means = (np.array(part) for part in zip(*(_shares(tables, plan) for plan in plans), strict=True))
+    unit = means.max(1)[of]
+    unit = np.where(unit > 0, unit, tables.decode.compute.mean())[:, None]
+    debt = -spread.phase[:, None] * means[of]
+    steps = [_Step.of(tables, counts, int(b), of, shares, spread) for b in _first(tables)]
+    left = [step.counts.copy() for step in steps]
+    way = tables.decode.transfer + np.where(tables.forbidden, 1e6, 0.0)
+    noise = generator.standard_normal((blocks, ants, max(len(step.options) for step in steps)))
+    noise *= spread.noise[:, None] * unit
+    wait, even, price = spread.wait[:, None], spread.even[:, None] * unit, spread.price[:, None]
+    copies = _Copies(tables, means[of]) if means.any() else None
     row, previous = np.arange(ants), np.zeros(ants, np.int64)
     choices = np.zeros((ants, blocks), np.int64)
-    steps = [_steps(tables, counts, int(b), share, spread) for b in _first(tables)]
-    for b in range(blocks):
-        c = int(tables.classes[b])
-        options, lane, site, change = steps[c]
-        after = debt[:, None, :] + change
-        if len(options) > 1:
-            score = np.abs(after).sum(2)
-            score += generator.standard_normal(score.shape) * (spread.noise[:, None] * unit)
-            if b and way is not None:
-                score += spread.price[:, None] * way[previous[:, None], lane]
-            if liking is not None:
-                score -= unit * liking[b, options]
-            open_ = (left[:, c, options] > 0) & (site == site_of[:, b, None])
-            picked = np.where(open_, score, np.inf).argmin(1)
+    passed = np.zeros(len(steps))
+    for b, c in enumerate(tables.classes.tolist()):
+        step, remain = steps[c], left[c]
+        arrival = way[previous[:, None], step.lane] if b else np.zeros((ants, len(step.lane)))
+        if len(step.options) > 1:
+            score = np.abs(debt[:, None, :] + step.change).sum(2)
+            score += noise[b, :, : len(step.options)]
+            score += price * arrival
+            score -= even * (step.counts * ((passed[c] + 0.5) / step.blocks - 1.0) + remain)
+            if copies is not None:
+                score += wait * copies.waits(b, step, arrival)
+            score[(remain <= 0) | (step.site != site_of[:, b, None])] = np.inf
+            picked = score.argmin(1)
         else:
             picked = np.zeros(ants, np.int64)
-        choice = options[picked]
-        debt = after[row, picked]
-        left[row, c, choice] -= 1
-        choices[:, b] = choice
-        previous = lane[picked]
+        debt += step.change[row, picked]
+        remain[row, picked] -= 1
+        passed[c] += 1
+        choices[:, b] = step.options[picked]
+        previous = step.lane[picked]
+        if copies is not None:
+            copies.take(b, choices[:, b], previous, arrival[row, picked])
     return choices
 
 
-def _steps(
-    tables: CostTables, counts: Choices, block: int, share: Floats, spread: Spread
-) -> tuple[Choices, Choices, Choices, Floats]:
-    """Return the options of a class, their exec devices and machines, and how they change the lanes' debts."""
-    sites, execute = sites_of(tables), tables.execute[block]
-    options = np.flatnonzero(counts[tables.classes[block]] > 0)
-    lane = execute[options]
-    own = lane[:, None] == np.arange(len(sites))
-    passes = np.stack([sites[lane][:, None] == sites, own])[spread.local]
-    compute, copy = tables.decode.compute[block, options], tables.decode.copy[block, options]
-    change = own * copy[:, None] - share[spread.local][:, None, :] * passes * compute[:, None]
-    return options, lane, sites[lane], change
+@dataclass(frozen=True, slots=True)
+class _Step:
+    """What ants choose from in one class: options, their exec devices and machines, [ant, option] counts.
+
+    `change` [ant, option, lane] is how an option changes what the lanes owe.
+    """
+
+    options: Choices
+    lane: Choices
+    site: Choices
+    counts: Choices
+    change: Floats
+    blocks: int
+
+    @classmethod
+    def of(
+        cls, tables: CostTables, plans: Choices, block: int, of: Choices, shares: Floats, spread: Spread
+    ) -> _Step:
+        """Return the step of the class of `block`; ant i arranges plan of[i], [plan, local, lane] `shares`."""
+        sites, c = sites_of(tables), tables.classes[block]
+        options = np.flatnonzero(plans[:, c].any(0))
+        lane = tables.execute[block, options]
+        own = lane[:, None] == np.arange(len(sites))
+        passes = np.stack([sites[lane][:, None] == sites, own])[spread.local]
+        compute, copy = tables.decode.compute[block, options], tables.decode.copy[block, options]
+        change = own * copy[:, None] - shares[of, spread.local][:, None, :] * passes * compute[:, None]
+        return cls(options, lane, sites[lane], plans[of][:, c, options], change, int(plans[0, c].sum()))
+
+
+class _Copies:
+    """The lanes of ants that walk: the time, when a lane may begin its next copy, when its slots are free.
+
+    The first copies came behind the tail of the token before. `mean` [ant, lane] is the mean copy.
+    """
+
+    def __init__(self, tables: CostTables, mean: Floats) -> None:
+        self.tables, self.row = tables, np.arange(len(mean))
+        self.now = np.zeros(len(mean))
+        self.ready = -tables.problem.slots * mean
+        self.slots = np.repeat(self.ready[:, :, None], tables.problem.slots, axis=2)
+        self.oldest = np.zeros(mean.shape, np.int64)
+
+    def waits(self, block: int, step: _Step, arrival: Floats) -> Floats:
+        """Return the seconds that `block` would wait for its copy, [ant, option], after the activations' way."""
+        late = self.ready[:, step.lane] + self.tables.decode.copy[block, step.options] - arrival - self.now[:, None]
+        return np.asarray(np.maximum(late, 0.0) * self.tables.streamed[block, step.options])
+
+    def take(self, block: int, choice: Choices, lane: Choices, arrival: Floats) -> None:
+        """Let every ant's block compute on the exec device `lane`."""
+        costs, slots = self.tables.decode, self.tables.problem.slots
+        self.now += arrival
+        streamed = np.flatnonzero(self.tables.streamed[block, choice])
+        lane = lane[streamed]
+        copied = self.ready[streamed, lane] + costs.copy[block, choice[streamed]]
+        self.now[streamed] = np.maximum(self.now[streamed], copied)
+        self.now += costs.compute[block, choice]
+        oldest = self.oldest[streamed, lane]
+        self.slots[streamed, lane, oldest] = self.now[streamed]
+        oldest = (oldest + 1) % slots
+        self.oldest[streamed, lane] = oldest
+        self.ready[streamed, lane] = np.maximum(copied, self.slots[streamed, lane, oldest])

@@ -1,9 +1,9 @@
 """The bound-guided colony. Macro ants choose how devices stage, micro ants arrange blocks and refine them.
 
-Visibility comes from the relaxation's reduced costs (ANTS, Maniezzo 1999); most ants resample only part of the
-best plan (Skinderowicz 2022), others arrange the counts of a macro ant's plan from scratch, led by the trail and,
-over several machines, by a trail over how often the chain goes through all of them; the current plan moves through
-a neighbourhood that an additive bound screens. One call of `iterate` is one iteration.
+Visibility comes from the relaxation's reduced costs (ANTS, Maniezzo 1999); focused ants resample only part of the
+current plan by trail and visibility (Skinderowicz 2022), others arrange the counts of macro ants' plans along the
+chain, over several machines led by a trail over how often the chain goes through all of them; the current plan moves
+through a neighbourhood that an additive bound screens. One call of `iterate` is one iteration.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from .warm import start_choice, start_trail
 
 __all__ = ["ROUNDS", "Colony"]
 
+LEAST_ANTS = 8  # that arrange one plan of many
 MOST_SETTLED = 32
 PROMISE = 0.03  # a plan that is dearer by less is improved before it is judged
 ROUNDS = (1, 2, 3, 4, 6, 8, 12)  # times that the chain goes through the machines
@@ -40,9 +41,9 @@ class Colony:
         self.visibility = visibility
         self.staged = tables.staged[np.unique(tables.classes, return_index=True)[1]]
         self.neighbourhood = Neighbourhood.of(tables, self.visibility, params.kinds)
-        self.trail = Trail(tables.valid, params.evaporation, params.trail_minimum, params.adaptive)
-        self.rounds = Trail(np.ones((1, len(ROUNDS)), np.bool_), params.evaporation, params.trail_minimum, False)
-        self.best = self.current = self.leader = np.zeros(tables.shape[0], np.int64)
+        self.trail = Trail(tables.valid, params.evaporation, params.trail_minimum)
+        self.rounds = Trail(np.ones((1, len(ROUNDS)), np.bool_), params.evaporation, params.trail_minimum)
+        self.best = self.current = np.zeros(tables.shape[0], np.int64)
         self.best_value = self.best_over = self.current_value = self.mean = float("inf")
 
     @property
@@ -70,13 +71,8 @@ class Colony:
         if (over[first], values[first]) < (self.best_over, self.best_value * (1 - 1e-12)):
             self.best, self.best_value, self.best_over = choices[first], float(values[first]), float(over[first])
             self.idle = 0
-        if over[first] == self.best_over and values[first] < self.current_value * (1 + self._threshold()):
+        if over[first] == self.best_over and values[first] < self.current_value:
             self.current, self.current_value = choices[first], float(values[first])
-
-    def _threshold(self) -> float:
-        """Return by how much the current plan may get worse: it shrinks to nothing within each restart."""
-        passed = (self.idle % self.params.restart_after) / self.params.restart_after
-        return self.params.threshold * (1.0 - passed)
 
     def resume(self, start: PlanResult) -> None:
         """Go on from an earlier plan of the same model: its trail, its placement, and its counts made to fit."""
@@ -86,26 +82,34 @@ class Colony:
             self.trail.values = trail
         if choice is not None:
             self.consider(choice[None])
-            for counts in self.macro.learn(counts_of(self.tables, choice).astype(np.float64)):
-                self.try_plan(counts)
+            self.try_plans(self.macro.learn(counts_of(self.tables, choice).astype(np.float64)))
 
-    def try_plan(self, counts: Choices) -> None:
-        """Arrange a plan's counts, led by the trails, and remember how good it can be."""
-        orders = site_orders(self.tables, counts)
-        turns = self.params.turns and len(orders[0]) > 1 and (self.staged & (counts > 0)).any()
-        weight = self.rounds.values[0] if turns else np.eye(len(ROUNDS))[0]
-        drawn = self.generator.choice(len(ROUNDS), self.params.ants, p=weight / weight.sum())
-        spread = Spread.drawn(self.params.ants, self.generator, np.array(ROUNDS)[drawn])
-        liking = np.log(np.maximum(self.trail.values, 1e-3) / 0.5) * self.params.liking
-        choices = arrange(self.tables, counts, orders, spread, self.generator, liking)
+    def try_plans(self, plans: list[Choices]) -> None:
+        """Arrange the counts of plans, led by the trails, and remember how good each can be."""
+        if not plans:
+            return
+        ants = max(LEAST_ANTS, self.params.ants // len(plans))
+        drawn = [self._turns(counts, ants) for counts in plans]
+        spread = Spread.joined([Spread.drawn(ants, self.generator, np.array(ROUNDS)[turns]) for turns in drawn])
+        choices = arrange(self.tables, plans, spread, self.generator)
         values, over = self.consider(choices)
-        values = np.where(over == 0, values, np.inf)
-        best = int(values.argmin())
-        if turns and np.isfinite(values[best]):
-            self.rounds.deposit([(1.0, drawn[best : best + 1])])
-        if self.params.polish and self.best_value < values[best] < self.best_value * (1 + PROMISE):
-            values[best] = self._polish(choices[best], float(values[best]))
-        self.macro.judge(counts, float(values[best]))
+        values = np.where(over == 0, values, np.inf).reshape(len(plans), ants)
+        for plan, (counts, turns) in enumerate(zip(plans, drawn, strict=True)):
+            best = int(values[plan].argmin())
+            value = float(values[plan, best])
+            if turns.any() and np.isfinite(value):
+                self.rounds.deposit([(1.0, turns[best : best + 1])])
+            if self.params.polish and self.best_value < value < self.best_value * (1 + PROMISE):
+                value = self._polish(choices[plan * ants + best], value)
+            self.macro.judge(counts, value)
+
+    def _turns(self, counts: Choices, ants: int) -> Choices:
+        """Draw how often each ant's chain goes through the machines, as indices into `ROUNDS`; zeros on one machine."""
+        several = self.params.turns and len(site_orders(self.tables, counts)[0]) > 1
+        if not several or not (self.staged & (counts > 0)).any():
+            return np.zeros(ants, np.int64)
+        weight = self.rounds.values[0]
+        return self.generator.choice(len(ROUNDS), ants, p=weight / weight.sum())
 
     def _polish(self, choice: Choices, value: float) -> float:
         """Improve a promising plan before it is judged; go on from it if it becomes the better one."""
@@ -132,23 +136,6 @@ class Colony:
         built[ant, block] = np.minimum(draws.sum(1), self.widths[block] - 1)
         return built
 
-    def _scratch(self, ants: int) -> Choices:
-        """Return ants that build from nothing, each with its own mixture of visibility and chance."""
-        blocks = self.tables.shape[0]
-        even = np.where(self.tables.valid, 1.0, 0.0)
-        boldness = self.generator.random((ants, 1, 1))
-        weight = (1 - boldness) * self.visibility / self.visibility.sum(1, keepdims=True)
-        weight = (weight + boldness * even / even.sum(1, keepdims=True)).cumsum(2)
-        built = (self.generator.random((ants, blocks, 1)) * weight[:, :, -1:] > weight).sum(2)
-        return np.asarray(np.minimum(built, self.widths - 1), dtype=np.int64)
-
-    def _construct(self) -> Choices:
-        focused = int(self.params.ants * self.params.focused_share)
-        found = [self._focused(focused)] if focused else []
-        if self.params.scratch_ants:
-            found.append(self._scratch(self.params.scratch_ants))
-        return np.concatenate(found or [self._focused(self.params.ants)])
-
     def _improve(self) -> None:
         """Local search around the current plan, screened by the additive lower bound."""
         params = self.params
@@ -163,7 +150,7 @@ class Colony:
         fits = np.flatnonzero(batch.over == 0)
         if params.screening and len(fits):
             floor = batch.floor[fits]
-            hopeful = floor < self.current_value * (1 + self._threshold())
+            hopeful = floor < self.current_value
             fits = fits[hopeful][np.argsort(floor[hopeful], kind="stable")]
         if len(fits) > params.evaluated:
             half = params.evaluated // 2
@@ -181,24 +168,22 @@ class Colony:
         self.trail.deposit([(own, leader), ((1 - own) / 2, self.current), ((1 - own) / 2, self.best)])
 
     def iterate(self, macro_seconds: float | None) -> None:
-        """Walk all ants once, refine the current plan, deposit, and restart on stagnation."""
+        """Walk all ants once, refine the current plan, and deposit."""
         params = self.params
         self.idle += 1
         if params.macro_every and self.iterations % params.macro_every == 0:
-            for counts in self.macro.walk(self.best, self.bound_value, macro_seconds, self.generator):
-                self.try_plan(counts)
-        if self.iterations % params.arrange_every == 0 and (plan := self.macro.elite(self.generator)) is not None:
-            self.try_plan(plan)
-        ants = self._construct()
-        values, over = self.consider(ants)
-        fitting = values[over == 0]
-        self.mean = float(fitting.mean()) if len(fitting) else self.best_value
+            self.try_plans(self.macro.walk(params.macro_ants, self.bound_value, macro_seconds, self.generator))
+            self.macro.reward(self.best)
+        leader = self.current
+        if params.focused_ants:
+            ants = self._focused(params.focused_ants)
+            values, over = self.consider(ants)
+            fitting = values[over == 0]
+            self.mean = float(fitting.mean()) if len(fitting) else self.best_value
+            leader = ants[int(np.lexsort((values, over))[0])]
         for _ in range(params.rounds):
             self._improve()
-        self._deposit(ants[int(np.lexsort((values, over))[0])])
-        if self.idle and self.idle % params.restart_after == 0:
-            self.trail.restart()
-            self.current, self.current_value = self.best, self.best_value
+        self._deposit(leader)
         self.iterations += 1
 
     def settle(self) -> None:

@@ -14,7 +14,7 @@ from .tables import Choices, CostTables, Floats
 
 __all__ = ["descend"]
 
-PAIRED = 48
+PAIRED = 24
 WIDE = 300  # moves per amount above which fewer amounts are tried
 AMOUNTS = (1, 2, 4, 8, 16)
 PRESSURE = 1e3  # objective lost per share of the weights that is over the caps: fitting comes first
@@ -23,10 +23,10 @@ PRESSURE = 1e3  # objective lost per share of the weights that is over the caps:
 class _Sums:
     """Columns of the additive matrix that price a count plan, and how they become one number."""
 
-    def __init__(self, tables: CostTables, slack: float) -> None:
-        self.tables = tables
+    def __init__(self, tables: CostTables, power: float) -> None:
+        self.tables, self.power = tables, power
         self.start = np.concatenate([[0], np.cumsum(tables.additive.widths)])
-        lanes = [i for i, name in enumerate(tables.resources) if name.startswith("lane")]
+        self.lanes = [i for i, name in enumerate(tables.resources) if name.startswith("lane")]
         self.total = max(1.0, float(tables.weight.max(1).sum()))
         first = np.unique(tables.classes, return_index=True)[1]
         sites = sites_of(tables)[tables.execute[first]]  # [class, option]
@@ -40,8 +40,6 @@ class _Sums:
                 crossing[self.large[1], :, border] = -1.0 * (sites[self.large[1]] <= border)
         flat = crossing.reshape(len(tables.additive.matrix), -1)
         self.matrix = np.concatenate([tables.additive.matrix, flat], axis=1)
-        for start in (self.start[7], self.start[8]):
-            self.matrix[:, start + np.array(lanes)] *= 1.0 + slack
         away = sites_of(tables)[:, None] != sites_of(tables)[None, :]
         paths = tables.decode.transfer[away & ~tables.forbidden]
         self.network = float(paths.min()) if len(paths) else 0.0
@@ -66,54 +64,59 @@ class _Sums:
 
     def _seconds(self, chain: Floats, busy: Floats) -> Floats:
         problem = self.tables.problem
+        shared = busy[:, : -len(self.tables.executors)]
+        alone = np.maximum(chain, shared.max(1, initial=0.0))
+        if self.power < np.inf:
+            lanes = np.maximum(shared[:, self.lanes] / alone[:, None], 0.0)
+            alone = alone * ((chain / alone) ** self.power + (lanes**self.power).sum(1)) ** (1 / self.power)
         if problem.objective == "throughput":
-            return np.asarray(np.maximum(chain / problem.workload.in_flight, busy.max(1)))
-        return np.asarray(np.maximum(chain, busy[:, : -len(self.tables.executors)].max(1, initial=0.0)))
+            return np.asarray(np.maximum(alone / problem.workload.in_flight, busy.max(1)))
+        return np.asarray(alone)
 
 
 def _moves(tables: CostTables, counts: Floats, useful: NDArray[np.bool_]) -> tuple[Choices, Choices, Choices]:
     """Return (row of the option left, row of the option taken, blocks) of every move to a useful option."""
     width = tables.shape[1]
     wide = float((counts > 0).sum() * useful.sum() / len(useful)) > WIDE
-    source, target, many = [], [], []
+    steps = np.array(AMOUNTS[::2] if wide else AMOUNTS, np.float64)
+    options_of = [c * width + np.flatnonzero(row) for c, row in enumerate(useful)]
+    source, target, many = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
     for row in np.flatnonzero(counts > 0):
-        c = row // width
-        options = c * width + np.flatnonzero(useful[c])
+        options = options_of[row // width]
         options = options[options != row]
-        amounts = sorted({int(min(a, counts[row])) for a in (*(AMOUNTS[::2] if wide else AMOUNTS), counts[row])})
-        for amount in amounts:
-            source.append(np.full(len(options), row))
-            target.append(options)
-            many.append(np.full(len(options), amount))
-    if not source:
-        return (np.zeros(0, np.int64),) * 3
+        amounts = np.append(steps[steps < counts[row]], counts[row]).astype(np.int64)
+        source.append(np.full(len(options) * len(amounts), row))
+        target.append(np.tile(options, len(amounts)))
+        many.append(np.repeat(amounts, len(options)))
     return np.concatenate(source), np.concatenate(target), np.concatenate(many)
 
 
 def _largest(tables: CostTables, counts: Floats, source: Choices, target: Choices, many: Choices) -> Floats:
     """Return the largest staged size per exec device after each move."""
     found = np.zeros((len(source), len(tables.executors)))
+    used = np.flatnonzero(counts > 0)
     for device, sizes in enumerate(tables.additive.slot):
-        present = np.flatnonzero((counts > 0) & (sizes > 0))
-        order = present[np.argsort(-sizes[present], kind="stable")]
-        top = float(sizes[order[0]]) if len(order) else 0.0
-        second = float(sizes[order[1]]) if len(order) > 1 else 0.0
-        emptied = np.zeros(len(source), dtype=np.bool_)
-        if len(order):
-            emptied = (source == order[0]) & (many >= counts[order[0]])
-        found[:, device] = np.maximum(np.where(emptied, second, top), sizes[target])
+        own = sizes[used]
+        first = int(own.argmax())
+        top = float(own[first])
+        if top:
+            own[first] = 0.0
+            emptied = (source == used[first]) & (many >= counts[used[first]])
+            np.maximum(np.where(emptied, own.max(), top), sizes[target], out=found[:, device])
+        elif sizes.any():
+            found[:, device] = sizes[target]
     return found
 
 
 def descend(
-    tables: CostTables, counts: Choices, useful: NDArray[np.bool_], slack: float = 0.0, steps: int = 60
+    tables: CostTables, counts: Choices, useful: NDArray[np.bool_], power: float = np.inf, steps: int = 60
 ) -> Choices:
     """Return counts [class, option] that fit if that can be reached, and that no single or paired move improves.
 
-    `useful` [class, option] are the options that may be taken. `slack` makes copies dearer by that share: no
-    event graph keeps a lane busy all the time.
+    `useful` [class, option] are the options that may be taken. No event graph keeps chain and lanes all busy: the
+    seconds are their norm of this `power`, infinite where nothing gets into each other's way.
     """
-    prices = _Sums(tables, slack)
+    prices = _Sums(tables, power)
     current = counts.astype(np.float64).ravel()
     none = np.zeros(1, np.int64)
     sums = current @ prices.matrix

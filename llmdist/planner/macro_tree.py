@@ -54,11 +54,6 @@ class MacroTree:
         node = min(self.open, key=lambda node: node.bound, default=None)
         return node if node is not None and node.bound < value * (1 - CLOSE) else None
 
-    def containing(self, macros: Choices, value: float) -> Node | None:
-        """Return the open node that allows these macros and is below `value`."""
-        found = (node for node in self.open if node.allowed[macros].all())
-        return next((node for node in found if node.bound < value * (1 - CLOSE)), None)
-
     def whole(self, seconds: float | None, nodes: int) -> Floats | None:
         """Search for whole counts under all open macros of the least node, without splitting it."""
         node = min(self.open, key=lambda node: node.bound)

@@ -14,15 +14,14 @@ __all__ = ["ColonyParameters", "wrong_parameters"]
 
 @dataclass(frozen=True, slots=True)
 class ColonyParameters:
-    """How many ants walk, how fast the trail evaporates, what is searched nearby, and when the colony starts afresh.
+    """How many ants walk, how fast the trail evaporates, and what is searched nearby.
 
-    `theta`: reduced cost, as a share of the bound per block, at which visibility falls to 1 / e. `kinds` weigh
-    the steps of the local search, `steps` are the probabilities of one, two, three of them. `threshold`: share by
-    which the current plan may get worse. `scratch_ants` build from nothing, each with its own mixture of visibility
-    and chance: they find what no step from the current plan reaches. `macro_every`: iterations between macro ants
-    (0: none). `tree`: whether macro ants branch and bound, or only change known plans. `turns`: whether the chain may
-    go through several machines more than once. `polish`: rounds of local search that a promising plan gets before it is
-    judged.
+    `ants` arrange the plans of one round; `focused_ants` resample about `resampled_blocks` of the current plan.
+    `theta`: reduced cost, as a share of the bound per block, at which visibility falls to 1 / e. `neighbours` are
+    drawn in each of the `rounds` of local search, `evaluated` of them in full; `kinds` weigh its steps, `steps` are
+    the probabilities of one, two, three of them. `macro_every`: iterations between rounds of `macro_ants` (0: none).
+    `tree`: whether they branch and bound. `turns`: whether the chain may go through several machines more than once.
+    `polish`: rounds of local search that a promising plan gets before it is judged.
 
     Raises
     ------
@@ -34,26 +33,21 @@ class ColonyParameters:
     evaluated: int = 96
     rounds: int = 2
     evaporation: float = 0.1
-    adaptive: bool = True
     convergence: bool = True
     trail_minimum: float = 0.01
-    focused_share: float = 0.5
-    scratch_ants: int = 16
+    focused_ants: int = 12
     resampled_blocks: float = 4.0
     theta: float = 0.05
-    liking: float = 0.2
-    arrange_every: int = 3
+    macro_ants: int = 4
     macro_every: int = 5
     tree: bool = True
     polish: int = 8
     turns: bool = True
     screening: bool = True
-    threshold: float = 0.002
     steps: tuple[float, ...] = (0.5, 0.3, 0.2)
     kinds: Mapping[str, float] = field(
         default_factory=lambda: {"move": 0.2, "sibling": 0.25, "near": 0.2, "far": 0.2, "window": 0.15, "border": 0.2}
     )
-    restart_after: int = 40
 
     def __post_init__(self) -> None:
         found = wrong_parameters({name: getattr(self, name) for name in self.__slots__})
@@ -90,14 +84,12 @@ def _weights(values: Any) -> bool:
 
 
 _RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
-    "ants neighbours evaluated arrange_every restart_after": (lambda v: _whole(v, 1), "a whole number from 1"),
-    "rounds macro_every scratch_ants polish": (lambda v: _whole(v, 0), "a whole number from 0"),
+    "ants macro_ants neighbours evaluated": (lambda v: _whole(v, 1), "a whole number from 1"),
+    "focused_ants rounds macro_every polish": (lambda v: _whole(v, 0), "a whole number from 0"),
     "evaporation": (lambda v: _real(v, 0, 1) and v > 0, "a share above 0, at most 1"),
-    "focused_share": (lambda v: _real(v, 0, 1), "a share in 0..1"),
     "trail_minimum": (lambda v: _real(v, 0) and 0 < v < 0.5, "a share above 0 and below 0.5"),
     "theta resampled_blocks": (lambda v: _real(v, 0) and v > 0, "a number above 0"),
-    "threshold liking": (lambda v: _real(v, 0), "a number from 0"),
-    "adaptive convergence tree turns screening": (lambda v: isinstance(v, bool), "True or False"),
+    "convergence tree turns screening": (lambda v: isinstance(v, bool), "True or False"),
     "steps": (_probabilities, "a tuple of probabilities that sum to 1"),
     "kinds": (_weights, "a weight from 0 for each kind of step, one above 0"),
 }

@@ -1,7 +1,7 @@
-"""The trail: MAX-MIN pheromone in the hyper-cube framework, with evaporation that follows its entropy.
+"""The trail: MAX-MIN pheromone in the hyper-cube framework.
 
 Values stay within `low .. 1 - low` (Stuetzle and Hoos 2000). The convergence factor says how decided the trail
-is and with it which plans deposit: the iteration's best, then the best since the restart (Blum and Dorigo 2004).
+is and with it which plans deposit: the iteration's best, then the best of all (Blum and Dorigo 2004).
 """
 
 from __future__ import annotations
@@ -17,15 +17,10 @@ __all__ = ["Trail"]
 class Trail:
     """Pheromone over rows of alternatives; `valid` says which exist."""
 
-    def __init__(self, valid: NDArray[np.bool_], evaporation: float, low: float, adaptive: bool) -> None:
-        self.valid, self.evaporation, self.low, self.adaptive = valid, evaporation, low, adaptive
+    def __init__(self, valid: NDArray[np.bool_], evaporation: float, low: float) -> None:
+        self.valid, self.evaporation, self.low = valid, evaporation, low
         self.widths = valid.sum(1)
-        self.values: Floats = np.zeros(valid.shape)
-        self.restart()
-
-    def restart(self) -> None:
-        """Forget everything."""
-        self.values = np.where(self.valid, 0.5, 0.0)
+        self.values: Floats = np.where(valid, 0.5, 0.0)
 
     def deposit(self, weighted: list[tuple[float, NDArray[np.int64]]]) -> None:
         """Move the trail towards the weighted mean of some choices (weights sum to 1)."""
@@ -33,8 +28,7 @@ class Trail:
         row = np.arange(len(target))
         for weight, choice in weighted:
             target[row, choice] += weight
-        rate = self.evaporation * (0.5 + 1.5 * self.entropy) if self.adaptive else self.evaporation
-        self.values += min(1.0, rate) * (target - self.values)
+        self.values += self.evaporation * (target - self.values)
         self.values = np.where(self.valid, np.clip(self.values, self.low, 1 - self.low), 0.0)
 
     @property

@@ -50,7 +50,6 @@ class Rows:
         self.execute = tables.execute[self.first_of]
         self.integer = list(range(len(self.upper)))
         self.macros: list[Macro] = []
-        self.lanes: list[int] = []  # rows of the lanes of decode passes
         self.time = self.first = self.excess = 0
         self.scale = 1.0
 
@@ -187,8 +186,6 @@ def _seconds(rows: Rows, flow: Flow) -> None:
             if resource >= stages:
                 e = resource - stages
                 busy |= {column: kind.transfer[s, t] * factor for column, s, t in flow if t == e and s != t}
-            if busy and target == rows.time and tables.resources[resource].startswith("lane"):
-                rows.lanes.append(len(rows.rows))
             if busy:
                 rows.row({**busy, target: -1.0}, -np.inf, 0.0)
 

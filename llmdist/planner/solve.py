@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator
 from functools import partial
 
 import numpy as np
@@ -11,7 +11,7 @@ from threadpoolctl import ThreadpoolController
 
 from ..errors import InfeasibleError
 from ..events import Event, IterationFinished, Observer, PlanFinished, PlanStarted
-from .arrange import Spread, arrange, rounded, site_orders, sites_of
+from .arrange import Spread, arrange, rounded, sites_of
 from .baselines import dynamic_programming, greedy
 from .bound import Relaxation
 from .colony import Colony
@@ -27,7 +27,8 @@ __all__ = ["search", "solve"]
 
 OPTIMAL_GAP = 1e-4
 WHOLE_NODES = 300
-FIRST_PLANS, PLANS_AT_ONCE = 40, 4  # of the macro tree: the search begins with them, some per iteration
+OPENING_ROUNDS, OPENING_SHARE = 10, 0.25  # of macro ants and of the time, with which the search begins
+EXPLORED = 2  # plans of the macro tree in each of them, half as many over several machines: programs are wide there
 MOST_BUSY = 8.0
 
 
@@ -109,16 +110,13 @@ class _Search:
         self.colony.consider(self.seeds)
         if start is not None:
             self.colony.resume(start)
-        self._try(self.macro.learn(linear.counts))
+        self.colony.try_plans(self.macro.learn(linear.counts))
         self.history: list[HistoryRow] = []
-        self._opening, self._explored, self._elapsed = 0.0, 0, 0.0
+        self.several = len(set(sites_of(tables))) > 1
+        self._elapsed = 0.0
 
     def _infeasible(self, otherwise: Choices | None = None) -> InfeasibleError:
         return infeasible(self.tables, _least(self.relaxation, self.seeds[0] if otherwise is None else otherwise))
-
-    def _try(self, plans: Iterable[Choices]) -> None:
-        for counts in plans:
-            self.colony.try_plan(counts)
 
     def event(self) -> IterationFinished:
         """Return what the iteration came to, and remember it."""
@@ -127,25 +125,36 @@ class _Search:
         return event
 
     def open(self) -> None:
-        """Try first whole plans, and settle what share of the time the macro tree has for itself at the beginning."""
+        """Try first whole plans, under all macros at once."""
         if self.params.macro_every and self.params.tree:
-            self._opening = 0.1 if _first_plans(self.colony, self.timer.patience) else 0.25
+            late = self.several and self.tables.problem.objective == "throughput"  # its first whole plan comes late
+            patience = self.timer.patience(0.4 if late else 0.05)
+            self.colony.try_plans(self.macro.learn(self.macro.tree.whole(patience, WHOLE_NODES)))
         self._prove()
 
     def _prove(self) -> None:
         self.bound = max(self.bound, self.macro.bound(self.colony.bound_value))
 
     def iterate(self) -> None:
-        """Explore the macro tree while the search is young, then walk all ants once."""
-        limit = self.timer.limit
-        if self._explored < FIRST_PLANS and (limit is None or self.timer.elapsed < self._opening * limit):
-            for _ in range(PLANS_AT_ONCE if self._opening else 0):
-                self._try(self.macro.explore(self.colony.bound_value, self.timer.patience(0.05)))
-            self._explored += PLANS_AT_ONCE
+        """Let macro ants go first while the search is young, then walk all ants once."""
+        young = len(self.history) <= OPENING_ROUNDS
+        if young and (self.timer.limit is None or self.timer.elapsed < OPENING_SHARE * self.timer.limit):
+            self._explore()
             if self.macro.tree.bound == float("inf") and not self.colony.feasible:
                 raise self._infeasible()
         self.colony.iterate(self.timer.patience(0.05))
         self._prove()
+
+    def _explore(self) -> None:
+        """Try plans under macros that the trail leads to, and plans of the tree's least nodes."""
+        params, plans = self.params, []
+        for _ in range(params.macro_ants if params.macro_every else 0):
+            plans += self.macro.draw(self.colony.bound_value, self.colony.generator)
+        if params.macro_every and params.tree:
+            for _ in range(1 if self.several else EXPLORED):
+                plans += self.macro.explore(self.colony.bound_value, self.timer.patience(0.05))
+        self.colony.try_plans(plans)
+        self.macro.reward(self.colony.best)
 
     def reason(self, stop: StopRule, event: IterationFinished) -> str | None:
         """Return why the search ends here, None while it goes on."""
@@ -173,17 +182,6 @@ class _Search:
         )  # fmt: skip
 
 
-def _first_plans(colony: Colony, patience: Callable[[float], float | None]) -> bool:
-    """Try whole counts under all macros at once; return whether there are several machines: programs are wide then."""
-    several = len(set(sites_of(colony.tables))) > 1
-    share = 0.05
-    if several:
-        share = 0.4 if colony.tables.problem.objective == "throughput" else 0.1
-    for counts in colony.macro.learn(colony.macro.tree.whole(patience(share), WHOLE_NODES)):
-        colony.try_plan(counts)
-    return several
-
-
 def _visibility(tables: CostTables, reduced: Floats | None, theta: float) -> Floats:
     """Return exp(-reduced cost / theta) per block and option: what the relaxation favours."""
     drop = np.zeros(tables.shape) if reduced is None else np.minimum(reduced[tables.classes] / theta, 6.0)
@@ -197,7 +195,7 @@ def _least(relaxation: Relaxation, otherwise: Choices) -> Choices:
         return otherwise
     whole, generator = rounded(tables, counts), np.random.default_rng(0)
     spread = Spread.drawn(4, generator)
-    return np.asarray(arrange(tables, whole, site_orders(tables, whole), spread, generator)[0])
+    return np.asarray(arrange(tables, [whole], spread, generator)[0])
 
 
 def _resident_floor(tables: CostTables) -> float:

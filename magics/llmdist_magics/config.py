@@ -16,7 +16,7 @@ from llmdist.planner.params import wrong_parameters
 __all__ = ["LLMDist"]
 
 _DEFAULT = ColonyParameters()
-_COLONY = ("ants", "scratch_ants", "evaporation", "polish", "restart_after")
+_COLONY = ("ants", "macro_ants", "focused_ants", "evaporation", "polish")
 
 
 class LLMDist(Configurable):
@@ -25,17 +25,15 @@ class LLMDist(Configurable):
     seconds = Float(2.0, help="Search time of %llm_plan, in seconds.").tag(config=True)
     pareto_seconds = Float(10.0, help="Search time of %llm_plan --pareto, in seconds.").tag(config=True)
     seed = Int(0, help="Seed of %llm_plan.").tag(config=True)
-    ants = Int(_DEFAULT.ants, help="Ants of the colony: plans that are built in an iteration.").tag(config=True)
-    scratch_ants = Int(_DEFAULT.scratch_ants, help="Ants that build from nothing, not from the best plan.").tag(
+    ants = Int(_DEFAULT.ants, help="Ants that arrange the plans of an iteration along the chain.").tag(config=True)
+    macro_ants = Int(_DEFAULT.macro_ants, help="Ants that choose how the devices stage.").tag(config=True)
+    focused_ants = Int(_DEFAULT.focused_ants, help="Ants that rebuild a few blocks of the current plan.").tag(
         config=True
     )
     evaporation = Float(
         _DEFAULT.evaporation, help="Share of the trail that goes each iteration; more forgets sooner."
     ).tag(config=True)
     polish = Int(_DEFAULT.polish, help="Rounds of local search for a promising plan.").tag(config=True)
-    restart_after = Int(
-        _DEFAULT.restart_after, help="Iterations without a better plan after which the colony starts afresh."
-    ).tag(config=True)
     max_new_tokens = Int(64, help="Most tokens of %llm_generate.").tag(config=True)
     temperature = Float(0.0, help="Temperature of %llm_generate; 0 is greedy.").tag(config=True)
     calibrate = Bool(True, help="Whether measured runs correct the prices of later plans.").tag(config=True)

@@ -10,11 +10,12 @@ import pytest
 from llmdist.bench._planner_suite import SUITE
 from llmdist.bench.random_problems import random_problem, rich_problem
 from llmdist.cost.vectorised import Batch
-from llmdist.planner import PlanningProblem
+from llmdist.planner import ColonyParameters, PlanningProblem
 from llmdist.planner.arrange import counts_of
 from llmdist.planner.baselines import random_choices
 from llmdist.planner.bound import Relaxation
 from llmdist.planner.exact import enumerate_optimum
+from llmdist.planner.macro import MacroAnts
 from llmdist.planner.macro_tree import MacroTree
 from llmdist.planner.tables import cost_tables
 
@@ -77,12 +78,16 @@ def test_a_few_nodes_raise_the_bound_by_percents() -> None:
     assert tree.bound > 1.02 * first
 
 
-def test_the_trail_leads_to_the_node_that_allows_its_macros() -> None:
-    """Of the open nodes exactly one allows a full choice of macros, and it is found."""
-    relaxation = Relaxation(cost_tables(SUITE["70b-dual-quantised"]()))
-    tree = MacroTree(relaxation, relaxation.linear())
-    for _ in range(6):
-        tree.expand(tree.open[0], float("inf"), None)
-    chosen = np.array([np.flatnonzero(tree.device == device)[-1] for device in np.unique(tree.device)])
-    holders = [node for node in tree.open if node.allowed[chosen].all()]
-    assert len(holders) <= 1 and tree.containing(chosen, float("inf")) is (holders[0] if holders else None)
+def test_macro_ants_follow_their_trail() -> None:
+    """Where the trail has decided, all macros that are drawn are those of the placement that left it."""
+    tables = cost_tables(SUITE["70b-dual-quantised"]())
+    relaxation = Relaxation(tables)
+    root, generator = relaxation.linear(), np.random.default_rng(0)
+    macro = MacroAnts(tables, relaxation, root, ColonyParameters(trail_minimum=1e-9), tables.valid * 1.0)
+    choice = random_choices(tables, 1, generator)[0]
+    for _ in range(400):
+        macro.reward(choice)
+    assert (macro.trail.values.argmax(1) == macro.macro_of(choice)).all()
+    assert macro.draw(0.0, generator) == []  # nothing is below the bound
+    for counts in macro.draw(float("inf"), generator):
+        assert (counts.sum(1) == np.bincount(tables.classes)).all()

@@ -59,5 +59,5 @@ def test_wrong_grids_and_parameters_are_named_together() -> None:
         pareto_front(random_problem(1, blocks=6), (0.0,), (-1.0,))
     with pytest.raises(PlanError, match=r"ants is 0.*evaporation is 2"):
         ColonyParameters(ants=0, evaporation=2)
-    with pytest.raises(PlanError, match="threshold is nan"):
-        ColonyParameters(threshold=float("nan"))
+    with pytest.raises(PlanError, match="theta is nan"):
+        ColonyParameters(theta=float("nan"))

@@ -22,7 +22,7 @@ def milp(record: Record, seed: int = 0) -> None:
     if found.counts is None:
         return
     counts = rounded(tables, found.counts)
-    orders = site_orders(tables, counts)
+    several = len(site_orders(tables, counts)[0]) > 1
     while record.left:
-        rounds = generator.choice(ROUNDS if len(orders[0]) > 1 else (1,), 32)
-        record.consider(arrange(tables, counts, orders, Spread.drawn(32, generator, rounds), generator))
+        rounds = generator.choice(ROUNDS if several else (1,), 32)
+        record.consider(arrange(tables, [counts], Spread.drawn(32, generator, rounds), generator))
