@@ -21,9 +21,9 @@ sys.path.insert(0, str(Path(__file__).parent / "kernels"))
 
 from shim import COMPILER, HostModule, build
 
+from llmdist.buffers import aligned_buffer
 from llmdist.executor.stream_program import Operation, StreamProgram
 from llmdist.kernels.instances import Instance
-from llmdist.model.reader import aligned_buffer
 
 
 class LazyModule(HostModule):

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import torch
 
+from ..buffers import aligned_buffer
 from ..kernels.cpu import kernels
 from ..model.checkpoint import Checkpoint
 from .cpu_engines import Engine, EngineMissing, LlamaCpp, Llmdist, Transformers
@@ -36,7 +37,7 @@ def read_bandwidth(threads: int) -> float:
     library = kernels()
     if library is None:
         return 0.0
-    data = torch.ones(_READ_BYTES, dtype=torch.uint8)
+    data = aligned_buffer(_READ_BYTES).fill_(1)
     best = 0.0
     for streams in (4, 8):
         for _ in range(5):

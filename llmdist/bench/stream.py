@@ -22,10 +22,11 @@ from typing import Any
 
 import torch
 
+from ..buffers import aligned_buffer
 from ..errors import HardwareError
 from ..hardware import hardware_profile
 from ..model.checkpoint import Checkpoint
-from ..model.reader import PIECE_BYTES, Part, Pending, Reader, aligned_buffer
+from ..model.reader import PIECE_BYTES, Part, Pending, Reader
 from ..paths import child_environment
 from ..units import format_bytes, parse_size
 from ._memory_limit import limited_group, within

@@ -14,9 +14,10 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from ..buffers import aligned_buffer
 from ..events import CopyFinished
 from ..kernels.cpu import Weight
-from ..model.reader import Pending, Reader, aligned_buffer
+from ..model.reader import Pending, Reader
 from ..planner.placement import Placement
 from .weights import BlockLayout, fill
 

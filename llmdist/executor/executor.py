@@ -13,13 +13,14 @@ from itertools import groupby
 import torch
 from torch import Tensor
 
+from ..buffers import aligned_buffer
 from ..cost.workspace import CHUNK_TOKENS, pass_tokens, piece_bytes
 from ..events import BlockComputed, CopyFinished
 from ..kernels.cpu import Weight
 from ..model.checkpoint import Checkpoint
 from ..model.compute import Activation, close_experts, compute_expert, compute_layer_block, wanted_experts
 from ..model.layers import Rope, head, mlp_share, scale_embedding
-from ..model.reader import Reader, aligned_buffer
+from ..model.reader import Reader
 from ..planner.placement import Assignment, Placement
 from .arrivals import Arrivals, Report
 from .demand import demand_pools

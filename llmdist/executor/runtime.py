@@ -16,9 +16,9 @@ from typing import Protocol, cast
 import torch
 from torch import Tensor
 
+from ..buffers import aligned_buffer
 from ..kernels.cuda_module import CudaModule, KernelModule, recorded, require_cuda
 from ..kernels.instances import Instance
-from ..model.reader import aligned_buffer
 
 __all__ = ["CudaRuntime", "Event", "Lane", "Runtime"]
 

@@ -13,12 +13,13 @@ from math import ceil
 import torch
 from torch import Tensor
 
+from ..buffers import aligned_buffer
 from ..cost.workspace import CHUNK_TOKENS
 from ..kernels.cpu import Weight
 from ..kernels.cuda.packing import CHUNK_COLUMNS
 from ..model.checkpoint import Checkpoint, TensorEntry
 from ..model.layers import Rope, mlp_share
-from ..model.reader import Reader, aligned_buffer
+from ..model.reader import Reader
 from ..model.slices import neurons
 from ..planner.placement import EIGHTHS, Assignment, Placement
 from .arrivals import Arrivals

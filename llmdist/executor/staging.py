@@ -19,9 +19,10 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from ..buffers import aligned_buffer
 from ..events import CopyFinished
 from ..kernels.cpu import Weight
-from ..model.reader import Pending, Reader, aligned_buffer
+from ..model.reader import Pending, Reader
 from .runtime import Event, Runtime
 from .schedule import Copy, Schedule
 from .stream_program import BOUNCE_BUFFERS

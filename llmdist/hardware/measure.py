@@ -18,6 +18,7 @@ from typing import NamedTuple
 
 import torch
 
+from ..buffers import aligned_buffer
 from ..errors import HardwareError, LlmdistError
 from ..kernels.device_rates import block_seconds, read_rates
 from ..kernels.linear import linear
@@ -123,7 +124,7 @@ def _gemv_rate(target: torch.device, matrix_bytes: int, seconds: float) -> float
     """Return bytes/s of bf16 matrix times vector over four matrices in turn, by the product that a decode step uses."""
     columns = 4096
     rows = max(1, matrix_bytes // (2 * columns))
-    matrices = [torch.full((rows, columns), 0.01, dtype=torch.bfloat16, device=target) for _ in range(4)]
+    matrices = [_matrix(rows, columns, target) for _ in range(4)]
     x = torch.ones(1, columns, dtype=torch.bfloat16, device=target)
 
     def step() -> None:
@@ -132,6 +133,13 @@ def _gemv_rate(target: torch.device, matrix_bytes: int, seconds: float) -> float
 
     with torch.inference_mode():
         return 4 * rows * columns * 2 / _median_seconds(step, target, seconds)
+
+
+def _matrix(rows: int, columns: int, target: torch.device) -> torch.Tensor:
+    """Return a bf16 matrix in the kind of memory that weights lie in there."""
+    if target.type == "cuda":
+        return torch.full((rows, columns), 0.01, dtype=torch.bfloat16, device=target)
+    return aligned_buffer(2 * rows * columns).view(torch.bfloat16).view(rows, columns).fill_(0.01)
 
 
 def _matmul_rate(target: torch.device, matrix_bytes: int, seconds: float) -> float:

@@ -21,6 +21,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from ..buffers import aligned_buffer
 from ..paths import cache_folder, replace_text
 from .cpu import KINDS, Weight, kernels, matrix_argument, product, unpack_quickly
 from .packing import PackedMatrix, pack, packed_bytes
@@ -117,7 +118,7 @@ def _store(path: Path, found: dict[str, Choice], busy: bool) -> None:
 
 @torch.inference_mode()
 def _timed() -> dict[str, Choice]:
-    memory = torch.empty(_BYTES, dtype=torch.uint8).zero_()
+    memory = aligned_buffer(_BYTES).zero_()
     found = {kind: _timed_kind(kind, memory) for kind in (*_PLAIN, "int8", "int4")}
     loaded = kernels()
     if loaded is not None:

@@ -7,8 +7,6 @@ A file that changed since it was first read is noticed before its bytes are used
 
 from __future__ import annotations
 
-import contextlib
-import mmap
 import queue
 import threading
 import time
@@ -21,9 +19,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..buffers import aligned_buffer
 from .direct_file import ALIGNMENT, DirectFile
 
-__all__ = ["DEPTH", "PIECE_BYTES", "Part", "Pending", "Reader", "aligned_buffer"]
+__all__ = ["DEPTH", "PIECE_BYTES", "Part", "Pending", "Reader"]
 
 #: Requests in flight, and the bytes of each: more gain nothing on the disks that were measured.
 DEPTH = 4
@@ -44,17 +43,6 @@ class Part:
     offset: int
     stored: torch.dtype
     target: Tensor
-
-
-def aligned_buffer(nbytes: int) -> Tensor:
-    """Return page-aligned zeroed memory, uint8, that goes back to the system when the tensor ends."""
-    if nbytes == 0:
-        return torch.empty(0, dtype=torch.uint8)
-    memory = mmap.mmap(-1, nbytes)
-    if hasattr(mmap, "MADV_HUGEPAGE"):
-        with contextlib.suppress(OSError):  # fewer misses of the address tables; not every kernel has it
-            memory.madvise(mmap.MADV_HUGEPAGE)
-    return torch.frombuffer(memory, dtype=torch.uint8)
 
 
 class Pending:

@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from llmdist.buffers import aligned_buffer
 from llmdist.errors import ModelError
-from llmdist.model.reader import Part, Reader, aligned_buffer
+from llmdist.model.reader import Part, Reader
 
 PIECE = 1 << 16
 

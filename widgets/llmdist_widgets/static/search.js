@@ -13,12 +13,20 @@ async function searchFrames(data) {
   });
 }
 
+// The scale of the best and the bound: their distance is what is searched for. A mean above it runs along the upper edge.
+function bestScale(data) {
+  const best = data.best.filter((v) => v !== null), low = Math.min(...best, ...(data.bound > 0 ? [data.bound] : []));
+  const high = Math.max(...best, 1.02 * low), room = 0.08 * (high - low);
+  return best.length ? [low - room, high + room] : null;
+}
+
 function drawSearch(first, second, third, data, frame) {
-  const upTo = data.iterations.indexOf(frame.iteration);
+  const upTo = data.iterations.indexOf(frame.iteration), scale = bestScale(data);
+  const above = scale && data.mean[upTo] > scale[1];
   heat(first, data, frame);
   lines(second, {
-    title: "Convergence: predicted milliseconds over iterations", unit: "ms", xs: data.iterations, xWord: "iteration", marker: frame.iteration,
-    series: [{ values: data.mean, colour: "mean", label: "ants' mean" }, { values: data.best, colour: "best", label: `best ${number(data.best[upTo])} ms` }],
+    title: "Convergence: predicted milliseconds over iterations", unit: "ms", xs: data.iterations, xWord: "iteration", marker: frame.iteration, lowHigh: scale,
+    series: [{ values: data.mean, colour: "mean", label: above ? "ants' mean, above" : "ants' mean" }, { values: data.best, colour: "best", label: `best ${number(data.best[upTo])} ms` }],
     levels: data.bound > 0 ? [{ value: data.bound, colour: "bound", label: `bound ${number(data.bound)} ms` }] : [],
   });
   lines(third, {
