@@ -23,7 +23,8 @@ CELLS = [
     "import json; from llmdist.planner import PlanningProblem; from llmdist_widgets.live import watch\n"
     "found = watch(PlanningProblem.from_json(json.load(open('large.json'))), seconds=15)",
     "%llm_plan --ram 7MiB --context 500 --seconds 1.5",
-    # every token waits a little, so that a person could press Stop half-way
+    # every token waits a little and the story has no end, so that a slow person could press Stop half-way
+    "object.__setattr__(llm.checkpoint.config, 'eos_token_ids', ())\n"
     "between = llm._between\nllm._between = lambda: (__import__('time').sleep(0.15), between())[1]\n"
     f"%llm_generate --max-new-tokens 400 --temperature 1 --seed 4 {PROMPT}",
     "print('kept', llm.stats.finish_reason, 10 < llm.stats.tokens < 390, len(llm.text) > 20)",
