@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -23,7 +24,7 @@ def test_a_large_buffer_is_private_memory_that_may_lie_in_large_pages() -> None:
     """Shared memory gets no large pages on most systems, whatever is asked for it."""
     buffer = aligned_buffer(9 << 20)
     sections = Path("/proc/self/smaps").read_text().split("VmFlags:")
-    for before, after in zip(sections, sections[1:], strict=False):
+    for before, after in pairwise(sections):
         head = next(line for line in before.splitlines() if "-" in line.split(" ")[0] and ":" not in line.split(" ")[0])
         start, end = (int(edge, 16) for edge in head.split(" ")[0].split("-"))
         if start <= buffer.data_ptr() < end:
