@@ -48,9 +48,17 @@ def pixels(lab: Lab) -> str:
 
 
 def wait_for_view(lab: Lab, drawn: int) -> None:
-    """Wait until a live view stands in the page and was drawn `drawn` times."""
+    """Wait until a live view stands in the page and was drawn `drawn` times, and keep it in sight meanwhile.
+
+    Pictures above it that load late push it out of sight, where it is not drawn.
+    """
     lab.show_view()
-    lab.page.wait_for_function(f"n => ({CANVAS})().some(v => Number(v.dataset.drawn) >= n)", arg=drawn, timeout=60_000)
+    lab.page.wait_for_function(
+        "n => { const view = [...document.querySelectorAll('.llmdist-live')].pop(); "
+        "if (view) view.scrollIntoView({ block: 'nearest' }); "
+        f"return ({CANVAS})().some(v => Number(v.dataset.drawn) >= n); }}",
+        arg=drawn, timeout=60_000, polling=250,
+    )  # fmt: skip
 
 
 def wait_for_change(lab: Lab, before: str) -> None:
