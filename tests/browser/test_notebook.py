@@ -53,12 +53,18 @@ def wait_for_view(lab: Lab, drawn: int) -> None:
     Pictures above it that load late push it out of sight, where it is not drawn.
     """
     lab.show_view()
-    lab.page.wait_for_function(
-        "n => { const view = [...document.querySelectorAll('.llmdist-live')].pop(); "
-        "if (view) view.scrollIntoView({ block: 'nearest' }); "
-        f"return ({CANVAS})().some(v => Number(v.dataset.drawn) >= n); }}",
-        arg=drawn, timeout=60_000, polling=250,
-    )  # fmt: skip
+    state = (
+        "() => [...document.querySelectorAll('.llmdist-live')].map(v => { v.scrollIntoView({ block: 'nearest' }); "
+        "const at = v.getBoundingClientRect(); const canvases = [...v.querySelectorAll('canvas')]; "
+        "return [v.dataset.drawn || '0', canvases.length, Math.round(at.top), Math.round(at.height)]; })"
+    )
+    end, found = time.monotonic() + 60, []
+    while time.monotonic() < end:
+        found = lab.page.evaluate(state)
+        if any(int(times) >= drawn and canvases and height > 100 for times, canvases, _, height in found):
+            return
+        lab.page.wait_for_timeout(250)
+    pytest.fail(f"no view was drawn {drawn} times; views (drawn, canvases, top, height): {found}")
 
 
 def wait_for_change(lab: Lab, before: str) -> None:
@@ -90,7 +96,7 @@ def in_the_dark(lab: Lab, picture: Path, index: int) -> None:
 def watch_the_ants(lab: Lab, pictures: Path) -> None:
     """The plan view's canvas exists and changes while the cell is busy."""
     lab.run_cell(1)
-    wait_for_view(lab, 3)
+    wait_for_view(lab, 1)
     wait_for_change(lab, pixels(lab))
     assert busy(lab, 1)
     lab.picture(pictures / "plan-live.png", 1)

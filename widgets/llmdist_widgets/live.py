@@ -26,7 +26,7 @@ __all__ = ["LivePlan", "LiveView", "StaticView", "answer_at_once", "in_notebook"
 
 Found = TypeVar("Found")
 MINIMUM_SECONDS = 0.1
-SHARE = 0.02
+SHARE, LATEST_SECONDS = 0.02, 1.0
 POINTS = 240
 
 
@@ -96,8 +96,11 @@ class Live:
         self._sent, self._cost = time.monotonic(), time.thread_time() - began
 
     def _due(self, seconds: float = MINIMUM_SECONDS) -> bool:
-        """Return whether `seconds` have passed, and so many that sending takes at most a `SHARE` of a processor."""
-        return time.monotonic() - self._sent >= max(seconds, self._cost / SHARE)
+        """Return whether `seconds` have passed, and so many that sending takes at most a `SHARE` of a processor.
+
+        One slow sending, such as the first, makes nobody wait for more than a second.
+        """
+        return time.monotonic() - self._sent >= max(seconds, min(LATEST_SECONDS, self._cost / SHARE))
 
     def finish(self, html: str, text: str) -> None:
         """Replace the widget by its lasting copy."""
