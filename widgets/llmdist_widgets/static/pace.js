@@ -2,7 +2,8 @@
 // two cores keeps them for the model and a fast one moves smoothly. A drawing counts until its pixels are handed on.
 const SHARE = 100, SOONEST = 100, LATEST = 2000;
 
-// Returns { ask, now, end }: `ask` draws when it is time, `now` at once; nothing is drawn while `el` is out of sight.
+// Returns { ask, now, end }: `ask` draws when it is time, `now` at once; nothing is drawn while `el` is out of sight. An
+// element that nothing was drawn in yet has no height, so no observer can see it come into sight: it is drawn at once.
 function paced(el, draw) {
   let due = 0, frame = 0, timer = 0, wanted = false, seen = true;
   const run = () => {
@@ -17,10 +18,11 @@ function paced(el, draw) {
     draw();
     after.port2.postMessage(0);
   };
-  const soon = () => { timer = 0; if (wanted && seen && !frame) frame = requestAnimationFrame(run); };
+  const visible = () => seen || el.offsetHeight < 2;
+  const soon = () => { timer = 0; if (wanted && visible() && !frame) frame = requestAnimationFrame(run); };
   const ask = () => {
     wanted = true;
-    if (!frame && !timer && seen) timer = setTimeout(soon, Math.max(0, due - performance.now()));
+    if (!frame && !timer && visible()) timer = setTimeout(soon, Math.max(0, due - performance.now()));
   };
   const now = () => { wanted = true; clearTimeout(timer); soon(); };
   const sight = new IntersectionObserver((entries) => { seen = entries[entries.length - 1].isIntersecting; if (seen && wanted) ask(); });
