@@ -27,32 +27,22 @@ static inline float sum(const Eight &v) {
 }
 // Numbers [at, at + 8) of a cache.
 template <int KIND> static inline Eight cached8(const void *cache, int64_t at) {
-    if (KIND == FP32) return eight((const float *)cache + at);
-    const auto *bytes = (const int8_t *)cache + at;
-    const auto *halves = (const uint16_t *)cache + at;
 #if defined(LLMDIST_AVX2)
-    if (KIND == INT8) return (Eight)_mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i *)bytes)));
-    const __m128i half = _mm_loadu_si128((const __m128i *)halves);
-    if (KIND == FP16) return (Eight)_mm256_cvtph_ps(half);
-    return (Eight)_mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(half), 16));
+    if (KIND != INT8) return (Eight)wide8<KIND>(cache, at);
+    const __m128i bytes = _mm_loadl_epi64((const __m128i *)((const int8_t *)cache + at));
+    return (Eight)_mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(bytes));
 #elif defined(LLMDIST_NEON)
     float32x4_t wide[2];
     if (KIND == INT8) {
-        const int16x8_t x = vmovl_s8(vld1_s8(bytes));
+        const int16x8_t x = vmovl_s8(vld1_s8((const int8_t *)cache + at));
         wide[0] = vcvtq_f32_s32(vmovl_s16(vget_low_s16(x))), wide[1] = vcvtq_f32_s32(vmovl_high_s16(x));
-    } else if (KIND == FP16) {
-        const float16x8_t x = vreinterpretq_f16_u16(vld1q_u16(halves));
-        wide[0] = vcvt_f32_f16(vget_low_f16(x)), wide[1] = vcvt_high_f32_f16(x);
     } else {
-        const uint16x8_t x = vld1q_u16(halves);
-        wide[0] = vreinterpretq_f32_u32(vshll_n_u16(vget_low_u16(x), 16));
-        wide[1] = vreinterpretq_f32_u32(vshll_high_n_u16(x, 16));
+        wide8<KIND>(cache, at, wide[0], wide[1]);
     }
     return eight((const float *)wide);
 #else
     Eight value;
-    for (int i = 0; i < 8; i++)
-        value[i] = KIND == INT8 ? (float)bytes[i] : KIND == FP16 ? from_fp16(halves[i]) : from_bf16(halves[i]);
+    for (int i = 0; i < 8; i++) value[i] = cached_one(cache, KIND, at + i);
     return value;
 #endif
 }

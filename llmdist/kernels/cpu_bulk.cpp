@@ -29,15 +29,7 @@ static inline Lanes load(const float *from) {  // from any address
 // 8 columns of 8 rows become 8 columns of 8 lanes, `stride` floats apart.
 template <int KIND> static inline void turn8(const char *w, int64_t row_bytes, int64_t k, float *out, int64_t stride) {
     __m256 a[8], b[8];
-    UNROLL for (int r = 0; r < 8; r++) {
-        const char *row = w + r * row_bytes;
-        if (KIND == FP32) a[r] = _mm256_loadu_ps((const float *)row + k);
-        else {
-            const __m128i half = _mm_loadu_si128((const __m128i *)((const uint16_t *)row + k));
-            a[r] = KIND == FP16 ? _mm256_cvtph_ps(half)
-                                : _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(half), 16));
-        }
-    }
+    UNROLL for (int r = 0; r < 8; r++) a[r] = wide8<KIND>(w + r * row_bytes, k);
     UNROLL for (int i = 0; i < 4; i++) {
         b[2 * i] = _mm256_unpacklo_ps(a[2 * i], a[2 * i + 1]);
         b[2 * i + 1] = _mm256_unpackhi_ps(a[2 * i], a[2 * i + 1]);

@@ -63,6 +63,29 @@ static inline void store_one(void *data, int kind, int64_t i, float value) {
     else ((uint16_t *)data)[i] = kind == BF16 ? to_bf16(value) : to_fp16(value);
 }
 
+// Numbers [at, at + 8) of plain weights or a plain cache, in order, as float32.
+#ifdef LLMDIST_AVX2
+template <int KIND> static inline __m256 wide8(const void *data, int64_t at) {
+    if (KIND == FP32) return _mm256_loadu_ps((const float *)data + at);
+    const __m128i half = _mm_loadu_si128((const __m128i *)((const uint16_t *)data + at));
+    if (KIND == FP16) return _mm256_cvtph_ps(half);
+    return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(half), 16));
+}
+#elif defined(LLMDIST_NEON)
+template <int KIND> static inline void wide8(const void *data, int64_t at, float32x4_t &first, float32x4_t &second) {
+    if (KIND == FP32) {
+        first = vld1q_f32((const float *)data + at), second = vld1q_f32((const float *)data + at + 4);
+    } else if (KIND == FP16) {
+        const float16x8_t half = vreinterpretq_f16_u16(vld1q_u16((const uint16_t *)data + at));
+        first = vcvt_f32_f16(vget_low_f16(half)), second = vcvt_high_f32_f16(half);
+    } else {
+        const uint16x8_t half = vld1q_u16((const uint16_t *)data + at);
+        first = vreinterpretq_f32_u32(vshll_n_u16(vget_low_u16(half), 16));
+        second = vreinterpretq_f32_u32(vshll_high_n_u16(half, 16));
+    }
+}
+#endif
+
 #ifdef LLMDIST_AVX2
 static inline float sum8(__m256 v) {
     __m128 s = _mm_add_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps(v, 1));

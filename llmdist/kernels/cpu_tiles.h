@@ -11,11 +11,8 @@
 // so that memory is read from first to last all the same. Into the first cache it would be slower than nothing.
 static inline void ask(const char *later) { _mm_prefetch(later, _MM_HINT_T1); }
 template <int KIND> static inline void load16(const void *row, int64_t k, __m256 &first, __m256 &second) {
-    if (KIND == FP32) {
-        first = _mm256_loadu_ps((const float *)row + k), second = _mm256_loadu_ps((const float *)row + k + 8);
-    } else if (KIND == FP16) {
-        first = _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)((const uint16_t *)row + k)));
-        second = _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)((const uint16_t *)row + k + 8)));
+    if (KIND != BF16) {
+        first = wide8<KIND>(row, k), second = wide8<KIND>(row, k + 8);
     } else {  // even and odd elements: see `pack_floats`
         __m256i w = _mm256_loadu_si256((const __m256i *)((const uint16_t *)row + k));
         first = _mm256_castsi256_ps(_mm256_slli_epi32(w, 16));

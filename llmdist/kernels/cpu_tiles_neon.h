@@ -7,19 +7,6 @@
 
 static inline void ask(const char *later) { __builtin_prefetch(later, 0, 2); }
 
-template <int KIND> static inline void load8(const void *row, int64_t k, float32x4_t &first, float32x4_t &second) {
-    if (KIND == FP32) {
-        first = vld1q_f32((const float *)row + k), second = vld1q_f32((const float *)row + k + 4);
-    } else if (KIND == FP16) {
-        const float16x8_t w = vreinterpretq_f16_u16(vld1q_u16((const uint16_t *)row + k));
-        first = vcvt_f32_f16(vget_low_f16(w)), second = vcvt_high_f32_f16(w);
-    } else {
-        const uint16x8_t w = vld1q_u16((const uint16_t *)row + k);
-        first = vreinterpretq_f32_u32(vshll_n_u16(vget_low_u16(w), 16));
-        second = vreinterpretq_f32_u32(vshll_high_n_u16(w, 16));
-    }
-}
-
 // sums[r][m] of the first `whole` columns, a multiple of 16.
 template <int KIND, int R, int M>
 static inline void rows_neon(const char *w, int64_t stride, int64_t whole, const float *x, int64_t xs, float (&sums)[R][M]) {
@@ -31,7 +18,7 @@ static inline void rows_neon(const char *w, int64_t stride, int64_t whole, const
         UNROLL for (int r = 0; r < R; r++) {
             if (R > 1 && k % 32 == 0) ask(later), later += 64;
             float32x4_t first, second;
-            load8<KIND>(w + r * stride, k, first, second);
+            wide8<KIND>(w + r * stride, k, first, second);
             UNROLL for (int m = 0; m < M; m++) {
                 acc[r][m][0] = vfmaq_f32(acc[r][m][0], first, vld1q_f32(x + m * xs + k));
                 acc[r][m][1] = vfmaq_f32(acc[r][m][1], second, vld1q_f32(x + m * xs + k + 4));
