@@ -6,7 +6,6 @@ import sys
 from pathlib import Path
 
 import pytest
-from IPython.core.interactiveshell import InteractiveShell
 from IPython.utils.capture import capture_output
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "calibration"))
@@ -14,15 +13,10 @@ from played import HARDWARE
 
 
 @pytest.fixture
-def shell(monkeypatch):
+def shell(shell, monkeypatch):
     """A fresh shell with the extension, on a machine that need not be measured."""
     monkeypatch.setattr("llmdist.session.hardware_profile", lambda folder, progress: HARDWARE)
-    InteractiveShell.clear_instance()
-    shell = InteractiveShell.instance()
-    shell.run_line_magic("load_ext", "llmdist_magics")
-    yield shell
-    shell.run_line_magic("unload_ext", "llmdist_magics")
-    InteractiveShell.clear_instance()
+    return shell
 
 
 def said(shell, name: str, line: str = "") -> str:

@@ -6,7 +6,6 @@ import re
 
 import pytest
 from IPython.core.error import UsageError
-from IPython.core.interactiveshell import InteractiveShell
 from IPython.utils.capture import capture_output
 from traitlets.config import Config
 
@@ -16,16 +15,11 @@ from llmdist_widgets.front_view import FrontView
 
 
 @pytest.fixture(scope="module")
-def shell():
+def shell(module_shell):
     """A shell with the demo model and a front of its plans."""
-    InteractiveShell.clear_instance()
-    shell = InteractiveShell.instance()
-    shell.run_line_magic("load_ext", "llmdist_magics")
-    shell.run_line_magic("llm_load", "demo --inline -q")
-    shell.run_line_magic("llm_plan", "--pareto --seconds 1 --context 256 --out front -q")
-    yield shell
-    shell.run_line_magic("unload_ext", "llmdist_magics")
-    InteractiveShell.clear_instance()
+    module_shell.run_line_magic("llm_load", "demo --inline -q")
+    module_shell.run_line_magic("llm_plan", "--pareto --seconds 1 --context 256 --out front -q")
+    return module_shell
 
 
 def test_pick_puts_that_plan_in_force(shell):

@@ -4,21 +4,9 @@ from __future__ import annotations
 
 import pytest
 from IPython.core.error import UsageError
-from IPython.core.interactiveshell import InteractiveShell
 from IPython.utils.capture import capture_output
 
 from llmdist_magics.arguments import PARSERS, parse_with_prompt
-
-
-@pytest.fixture
-def shell():
-    """A fresh shell with the extension."""
-    InteractiveShell.clear_instance()
-    shell = InteractiveShell.instance()
-    shell.run_line_magic("load_ext", "llmdist_magics")
-    yield shell
-    shell.run_line_magic("unload_ext", "llmdist_magics")
-    InteractiveShell.clear_instance()
 
 
 @pytest.mark.parametrize("name", list(PARSERS))

@@ -7,7 +7,6 @@ import time
 from pathlib import Path
 
 import pytest
-from IPython.core.interactiveshell import InteractiveShell
 from IPython.utils.capture import capture_output
 
 from llmdist.demo import model_path
@@ -20,19 +19,14 @@ TEMPLATE = "{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}as
 
 
 @pytest.fixture(scope="module")
-def shell(tmp_path_factory):
+def shell(module_shell, tmp_path_factory):
     """A shell with the demo model, its tokenizer given a chat template."""
     folder = tmp_path_factory.mktemp("chatty") / "model"
     shutil.copytree(model_path(), folder)
     (folder / "chat_template.jinja").write_text(TEMPLATE)
-    InteractiveShell.clear_instance()
-    shell = InteractiveShell.instance()
-    shell.run_line_magic("load_ext", "llmdist_magics")
-    shell.run_line_magic("llm_load", f"{folder} --inline -q")
-    shell.run_line_magic("llm_plan", "--seconds 0.2 --context 512 -q")
-    yield shell
-    shell.run_line_magic("unload_ext", "llmdist_magics")
-    InteractiveShell.clear_instance()
+    module_shell.run_line_magic("llm_load", f"{folder} --inline -q")
+    module_shell.run_line_magic("llm_plan", "--seconds 0.2 --context 512 -q")
+    return module_shell
 
 
 def generate(shell, line):

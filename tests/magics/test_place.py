@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 from IPython.core.error import UsageError
-from IPython.core.interactiveshell import InteractiveShell
 from IPython.utils.capture import capture_output
 
 from llmdist.planner import ColonyParameters
@@ -12,17 +11,12 @@ from llmdist_widgets import editor
 
 
 @pytest.fixture(scope="module")
-def shell():
+def shell(module_shell):
     """A shell with the demo model planned so that it does not fit."""
-    InteractiveShell.clear_instance()
-    shell = InteractiveShell.instance()
-    shell.run_line_magic("load_ext", "llmdist_magics")
     with capture_output():
-        shell.run_line_magic("llm_load", "demo --inline")
-        shell.run_line_magic("llm_plan", "--ram 7MiB --context 256 --seconds 0.3")
-    yield shell
-    shell.run_line_magic("unload_ext", "llmdist_magics")
-    InteractiveShell.clear_instance()
+        module_shell.run_line_magic("llm_load", "demo --inline")
+        module_shell.run_line_magic("llm_plan", "--ram 7MiB --context 256 --seconds 0.3")
+    return module_shell
 
 
 @pytest.fixture(autouse=True)

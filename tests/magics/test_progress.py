@@ -90,17 +90,6 @@ def test_other_work_is_shown_alike(work, capsys):
     assert capsys.readouterr().out.startswith(words[work])
 
 
-@pytest.fixture
-def shell():
-    """A shell with the magics."""
-    InteractiveShell.clear_instance()
-    shell = InteractiveShell.instance()
-    shell.run_line_magic("load_ext", "llmdist_magics")
-    yield shell
-    shell.run_line_magic("unload_ext", "llmdist_magics")
-    InteractiveShell.clear_instance()
-
-
 def waiting_load(monkeypatch, go_on: Event, told: Event) -> None:
     """Make the next loads say that they are half done and wait for `go_on`."""
     really = loaded_by.llmdist.load

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 from IPython.core.error import UsageError
-from IPython.core.interactiveshell import InteractiveShell
 
 WITHOUT_A_MODEL = [
     ("llm_load", "", "%llm_load: the following arguments are required: model; see %llm_load -h."),
@@ -54,14 +53,9 @@ WITH_THE_DEMO = [
 
 
 @pytest.fixture(scope="module")
-def shell():
+def shell(module_shell):
     """A shell with the extension; the tests leave no model in it but the one that `demo` loads."""
-    InteractiveShell.clear_instance()
-    shell = InteractiveShell.instance()
-    shell.run_line_magic("load_ext", "llmdist_magics")
-    yield shell
-    shell.run_line_magic("unload_ext", "llmdist_magics")
-    InteractiveShell.clear_instance()
+    return module_shell
 
 
 @pytest.fixture(scope="module")
