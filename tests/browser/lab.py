@@ -99,10 +99,24 @@ class Lab:
         """Wait until the Pareto front says `text`."""
         self.page.locator(".llf-said", has_text=text).wait_for()
 
-    def show_view(self) -> None:
-        """Wait for a live view that moves and scroll to it: out of sight it is not drawn."""
+    def show_view(self, drawn: int) -> None:
+        """Wait until a live view was drawn `drawn` times, and keep it in sight meanwhile: out of sight it is not drawn.
+
+        Pictures above it that load late push it away.
+        """
         self.page.wait_for_selector(".llmdist-live", state="attached", timeout=60_000)
-        self.page.evaluate("() => [...document.querySelectorAll('.llmdist-live')].pop().scrollIntoView()")
+        state = (
+            "() => [...document.querySelectorAll('.llmdist-live')].map(v => { v.scrollIntoView({ block: 'nearest' }); "
+            "const at = v.getBoundingClientRect(); const canvases = [...v.querySelectorAll('canvas')]; "
+            "return [v.dataset.drawn || '0', canvases.length, Math.round(at.top), Math.round(at.height)]; })"
+        )
+        end, found = time.monotonic() + 60, []
+        while time.monotonic() < end:
+            found = self.page.evaluate(state)
+            if any(int(times) >= drawn and canvases and height > 100 for times, canvases, _, height in found):
+                return
+            self.page.wait_for_timeout(250)
+        pytest.fail(f"no view was drawn {drawn} times; views (drawn, canvases, top, height): {found}")
 
     def theme(self, name: str) -> None:
         """Change the theme."""

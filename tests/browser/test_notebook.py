@@ -47,26 +47,6 @@ def pixels(lab: Lab) -> str:
     return str(lab.page.evaluate(f"() => ({CANVAS})()[0].querySelector('canvas').toDataURL()"))
 
 
-def wait_for_view(lab: Lab, drawn: int) -> None:
-    """Wait until a live view stands in the page and was drawn `drawn` times, and keep it in sight meanwhile.
-
-    Pictures above it that load late push it out of sight, where it is not drawn.
-    """
-    lab.show_view()
-    state = (
-        "() => [...document.querySelectorAll('.llmdist-live')].map(v => { v.scrollIntoView({ block: 'nearest' }); "
-        "const at = v.getBoundingClientRect(); const canvases = [...v.querySelectorAll('canvas')]; "
-        "return [v.dataset.drawn || '0', canvases.length, Math.round(at.top), Math.round(at.height)]; })"
-    )
-    end, found = time.monotonic() + 60, []
-    while time.monotonic() < end:
-        found = lab.page.evaluate(state)
-        if any(int(times) >= drawn and canvases and height > 100 for times, canvases, _, height in found):
-            return
-        lab.page.wait_for_timeout(250)
-    pytest.fail(f"no view was drawn {drawn} times; views (drawn, canvases, top, height): {found}")
-
-
 def wait_for_change(lab: Lab, before: str) -> None:
     """Wait until the first canvas of the live view is drawn anew; a view paces itself by what drawing takes."""
     drawn = f"({CANVAS})()[0].querySelector('canvas').toDataURL()"
@@ -96,7 +76,7 @@ def in_the_dark(lab: Lab, picture: Path, index: int) -> None:
 def watch_the_ants(lab: Lab, pictures: Path) -> None:
     """The plan view's canvas exists and changes while the cell is busy."""
     lab.run_cell(1)
-    wait_for_view(lab, 1)
+    lab.show_view(1)
     wait_for_change(lab, pixels(lab))
     assert busy(lab, 1)
     lab.picture(pictures / "plan-live.png", 1)
@@ -108,7 +88,7 @@ def watch_the_ants(lab: Lab, pictures: Path) -> None:
 def stop_half_way(lab: Lab, index: int, pictures: Path, by_view: bool) -> None:
     """Tokens stream in the view; then its Stop button, or the notebook's own, ends the generation."""
     lab.run_cell(index)
-    wait_for_view(lab, 2)
+    lab.show_view(2)
     assert busy(lab, index)
     wait_for_change(lab, pixels(lab))
     assert len(lab.page.locator(".llmdist-live [role=log]").inner_text()) > 20

@@ -44,11 +44,8 @@ def test_notebook_7_in_the_dark(tmp_path: Path) -> None:
         for index in (0, 1, 2, 3):
             lab.run_cell(index)
         lab.wait_for_text("meanwhile True", 120)
-        lab.show_view()
+        lab.show_view(2)
         view = lab.page.locator(".llmdist-live")
-        lab.page.wait_for_function(
-            "() => [...document.querySelectorAll('.llmdist-live')].some(v => v.dataset.drawn >= 2)", timeout=60_000
-        )
         before = view.locator("canvas").first.evaluate("canvas => canvas.toDataURL()")
         lab.page.wait_for_function(
             "before => document.querySelector('.llmdist-live canvas').toDataURL() !== before", arg=before, polling=200
