@@ -189,12 +189,18 @@ def test_what_began_to_compile_is_waited_for_and_not_compiled_again(  # type: ig
     monkeypatch.setenv("LLMDIST_CXXFLAGS", "-DLLMDIST_PORTABLE -O0")
     calls: list[str] = []
     plain = compile._compile
+
+    def compiling() -> list[threading.Thread]:
+        return [thread for thread in threading.enumerate() if thread.name == "compile"]
+
     monkeypatch.setattr(compile, "_compile", lambda tool, target: (calls.append(tool), plain(tool, target))[1])
     assert not compile.is_built()
     compile.begin()
     assert compile.library() is not None and len(calls) == 1 and compile.is_built()
+    for thread in compiling():  # the file is there before the thread has cleared up after itself
+        thread.join(60)
     compile.begin()
-    assert not [thread for thread in threading.enumerate() if thread.name == "compile"]
+    assert not compiling()
     (tmp_path / "kernels").rename(tmp_path / "gone")  # a failure in the background is silent, and met again
     monkeypatch.setattr(compile, "_FLAGS", ("--no-such-flag",))
     compile.begin()
