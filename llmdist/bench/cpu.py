@@ -82,11 +82,15 @@ def _rounds(
         engine.prefill(tokens[:8])
         engine.step()
     for _ in range(rounds):
-        for threads, found in reads.items():
-            found.append(read_bandwidth(threads))
         for engine in engines:
             times[engine.name]["prefill"].append(engine.prefill(tokens))
-            times[engine.name]["step"] += [engine.step() for _ in range(steps)]
+        for turn in range(steps):  # one after the other, as the memory's own rate changes within seconds
+            if turn % 2 == 0:
+                for threads, found in reads.items():
+                    found.append(read_bandwidth(threads))
+            for engine in engines:
+                engine.step()  # brings back what the others drove out of the caches
+                times[engine.name]["step"].append(engine.step())
     medians = {name: {key: statistics.median(v) for key, v in kept.items()} for name, kept in times.items()}
     return medians, reads
 

@@ -14,9 +14,10 @@ import torch
 
 from ..executor import Executor
 from ..model.checkpoint import Checkpoint
+from ..model.gguf_file import read_gguf
 from ..planner.placement import Assignment, Placement
 
-__all__ = ["Engine", "EngineMissing", "LlamaCpp", "Llmdist", "Transformers"]
+__all__ = ["Engine", "EngineMissing", "LlamaCpp", "Llmdist", "Transformers", "decoded_bytes"]
 
 CONTEXT = 512
 
@@ -107,6 +108,13 @@ class Transformers:
         gc.collect()
 
 
+def decoded_bytes(file: Path) -> int:
+    """Return the bytes of weights that a decode step reads of a GGUF file: of an own embedding it takes one row."""
+    entries = read_gguf(file)[1]
+    tied = "lm_head.weight" not in entries
+    return sum(e.nbytes for name, e in entries.items() if tied or name != "model.embed_tokens.weight")
+
+
 class LlamaCpp:
     """llama.cpp through llama-cpp-python on a GGUF file; flash attention on, repacking as it chooses."""
 
@@ -121,7 +129,7 @@ class LlamaCpp:
             str(file), n_ctx=CONTEXT, n_batch=CONTEXT, n_threads=threads, n_threads_batch=threads, flash_attn=True,
             use_mmap=False, verbose=False,
         )  # fmt: skip
-        self.read_bytes = file.stat().st_size
+        self.read_bytes = decoded_bytes(file)
 
     def _run(self, tokens: list[int]) -> float:
         start = time.perf_counter()

@@ -17,6 +17,7 @@ constexpr int LANES = 4, TOKENS = 6;
 #endif
 constexpr int ROWS = 2 * LANES;      // of one panel
 constexpr int64_t DEPTH = 4096 / ROWS;  // columns of a panel: 16 KiB of float32
+constexpr int64_t BLOCK = (512 + TOKENS - 1) / TOKENS * TOKENS;  // tokens that pass a panel before it is turned again
 
 typedef float Lanes __attribute__((vector_size(4 * LANES)));
 static inline Lanes load(const float *from) {  // from any address
@@ -52,18 +53,19 @@ static void turn_panel(const Matrix &w, int64_t row, int64_t count, int64_t firs
     const char *from = (const char *)w.data + row * row_bytes;
     int64_t k = 0;
 #ifdef LLMDIST_AVX2
-    if (count == ROWS)
-        for (; k + 8 <= depth; k += 8)
-            for (int r = 0; r < ROWS; r += 8)
+    if (count == ROWS) {
+        for (int r = 0; r < ROWS; r += 8)  // 8 rows to their end: of 32 that lie 4 KiB apart, no cache keeps the lines
+            for (k = 0; k + 8 <= depth; k += 8)
                 turn8<KIND>(from + r * row_bytes, row_bytes, first + k, out + k * ROWS + r, ROWS);
+    }
 #endif
     for (; k < depth; k++)
         for (int64_t r = 0; r < ROWS; r++)
             out[k * ROWS + r] = r < count ? load_one(from + r * row_bytes, KIND, first + k) : 0.f;
 }
 
-// y[m][ROWS] of `tokens` tokens = a panel times x[depth][TOKENS], added to what is there where `more`.
-static void panel_times(const float *panel, const float *x, int64_t depth, float *y, int64_t stride, bool more) {
+// sums[m][ROWS] of TOKENS tokens = a panel times x[depth][TOKENS], added to what is there where `more`.
+static void panel_times(const float *panel, const float *x, int64_t depth, float *sums, bool more) {
     Lanes acc[TOKENS][2] = {};
     for (int64_t k = 0; k < depth; k++) {
         const Lanes first = load(panel + k * ROWS), second = load(panel + k * ROWS + LANES);
@@ -74,7 +76,7 @@ static void panel_times(const float *panel, const float *x, int64_t depth, float
         }
     }
     UNROLL for (int m = 0; m < TOKENS; m++) UNROLL for (int i = 0; i < 2; i++) {
-        float *at = y + m * stride + i * LANES;
+        float *at = sums + m * ROWS + i * LANES;
         const Lanes sum = more ? load(at) + acc[m][i] : acc[m][i];
         memcpy(at, &sum, sizeof sum);
     }
@@ -85,51 +87,62 @@ static float *side_by_side(const float *x, int64_t tokens, int64_t columns) {
     const int64_t groups = (tokens + TOKENS - 1) / TOKENS, padded = groups * TOKENS;
     float *out = scratch.take<float>(padded * columns);
     parallel(groups, [=](int64_t g) {
-        const int64_t count = std::min<int64_t>(TOKENS, tokens - g * TOKENS);
         for (int64_t first = 0; first < columns; first += DEPTH) {
             const int64_t depth = std::min(DEPTH, columns - first);
             float *piece = out + first * padded + g * TOKENS * depth;
-            for (int64_t k = 0; k < depth; k++)
-                for (int64_t m = 0; m < TOKENS; m++)
-                    piece[k * TOKENS + m] = m < count ? x[(g * TOKENS + m) * columns + first + k] : 0.f;
+            for (int64_t m = 0; m < TOKENS; m++) {  // one token to the piece's end: tokens may lie 4 KiB apart, too
+                const bool missing = g * TOKENS + m >= tokens;
+                const float *from = x + (g * TOKENS + m) * columns + first;
+                for (int64_t k = 0; k < depth; k++) piece[k * TOKENS + m] = missing ? 0.f : from[k];
+            }
         }
     });
     return out;
 }
 
-// Rows [row, row + count) of y, count at most ROWS; `panel` is room for ROWS x DEPTH floats.
+// Ask for columns [first, first + depth) of rows [from, to): a row is too short a read for the processor to look ahead.
+template <int KIND> static void ask_rows(const Matrix &w, int64_t from, int64_t to, int64_t first, int64_t depth) {
+    constexpr int64_t size = KIND == FP32 ? 4 : 2;
+    for (int64_t row = from; row < to; row++) {
+        const char *at = (const char *)w.data + (row * w.columns + first) * size;
+        for (int64_t byte = 0; byte < depth * size; byte += 64) __builtin_prefetch(at + byte, 0, 2);
+    }
+}
+
+// Rows [row, row + count) of y for a part of the tokens, count at most ROWS; `panel` is room for ROWS x DEPTH floats,
+// `sums` for ROWS x BLOCK: lines of y itself are so far apart that they would push each other out of the caches.
 template <int KIND>
-static void panel_of_rows(const Matrix &w, const float *x, int64_t tokens, int64_t row, int64_t count, float *panel,
-                          float *y) {
-    const int64_t groups = (tokens + TOKENS - 1) / TOKENS;
-    float edge[TOKENS * ROWS];
+static void panel_of_rows(const Matrix &w, const float *x, int64_t groups, int64_t row, int64_t count, int64_t begin,
+                          int64_t end, float *panel, float *sums, float *y) {
+    const int64_t first_group = begin / TOKENS, last_group = (end + TOKENS - 1) / TOKENS, here = last_group - first_group;
     for (int64_t first = 0; first < w.columns; first += DEPTH) {
-        const int64_t depth = std::min(DEPTH, w.columns - first);
+        const int64_t depth = std::min(DEPTH, w.columns - first), next = first + depth;
+        const int64_t then = std::min(DEPTH, w.columns - next);
         turn_panel<KIND>(w, row, count, first, depth, panel);
-        const float *piece = x + first * groups * TOKENS;
-        for (int64_t g = 0; g < groups; g++, piece += TOKENS * depth) {
-            const int64_t valid = std::min<int64_t>(TOKENS, tokens - g * TOKENS);
-            float *at = y + g * TOKENS * w.rows + row;
-            if (valid == TOKENS && count == ROWS) {
-                panel_times(panel, piece, depth, at, w.rows, first > 0);
-                continue;
-            }
-            panel_times(panel, piece, depth, edge, ROWS, false);
-            for (int64_t m = 0; m < valid; m++)
-                for (int64_t r = 0; r < count; r++)
-                    at[m * w.rows + r] = edge[m * ROWS + r] + (first > 0 ? at[m * w.rows + r] : 0.f);
+        const float *piece = x + first * groups * TOKENS + first_group * TOKENS * depth;
+        for (int64_t g = 0; g < here; g++, piece += TOKENS * depth) {
+            ask_rows<KIND>(w, row + count * g / here, row + count * (g + 1) / here, next, then);
+            panel_times(panel, piece, depth, sums + g * TOKENS * ROWS, first > 0);
         }
+    }
+    for (int64_t m = begin; m < end; m++) {
+        const float *from = sums + (m - begin) * ROWS;
+        std::copy(from, from + count, y + m * w.rows + row);
     }
 }
 
 void multiply_many(const Matrix &w, const float *x, int64_t tokens, float *y) {
     const float *packed = side_by_side(x, tokens, w.columns);
+    const int64_t groups = (tokens + TOKENS - 1) / TOKENS;
     parallel((w.rows + ROWS - 1) / ROWS, [&](int64_t item) {
-        alignas(64) float panel[ROWS * DEPTH];
+        alignas(64) float panel[ROWS * DEPTH], sums[ROWS * BLOCK];
         const int64_t row = item * ROWS, count = std::min<int64_t>(ROWS, w.rows - row);
-        if (w.kind == FP32) panel_of_rows<FP32>(w, packed, tokens, row, count, panel, y);
-        else if (w.kind == BF16) panel_of_rows<BF16>(w, packed, tokens, row, count, panel, y);
-        else panel_of_rows<FP16>(w, packed, tokens, row, count, panel, y);
+        for (int64_t t = 0; t < tokens; t += BLOCK) {
+            const int64_t end = std::min(tokens, t + BLOCK);
+            if (w.kind == FP32) panel_of_rows<FP32>(w, packed, groups, row, count, t, end, panel, sums, y);
+            else if (w.kind == BF16) panel_of_rows<BF16>(w, packed, groups, row, count, t, end, panel, sums, y);
+            else panel_of_rows<FP16>(w, packed, groups, row, count, t, end, panel, sums, y);
+        }
     });
     add_bias(w, tokens, y);
 }

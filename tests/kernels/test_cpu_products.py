@@ -80,6 +80,38 @@ def test_products_equal_float64_and_write_every_output_once(kind: torch.dtype | 
 
 
 @needs_kernels
+@pytest.mark.parametrize("kind", [torch.float32, torch.bfloat16, torch.float16], ids=str)
+def test_long_prompts_equal_float64(kind: torch.dtype) -> None:
+    """More tokens than pass a panel at once (520 at most), with rows and columns that end inside a panel."""
+    weight, x = weight_of(kind, 71, 413), torch.randn(1021, 413, generator=torch.Generator().manual_seed(2))
+    buffer = torch.full((1021 * 71 + 64,), torch.nan)
+    call(x, weight, buffer)
+    assert error(buffer[: 1021 * 71].view(1021, 71), x, weight) <= 1
+    assert buffer[1021 * 71 :].isnan().all()
+
+
+@needs_kernels
+def test_every_row_is_computed_whoever_comes_late() -> None:
+    """Threads that sleep, that are more than the cores, or of which none is left, leave no row out."""
+    library = cpu.kernels()
+    assert library is not None
+    weight, x = weight_of(torch.bfloat16, 4099, 512), torch.randn(1, 512)
+    wanted = torch.empty(1, 4099)
+    try:
+        library.llmdist_threads(1)
+        call(x, weight, wanted)
+        for turn in range(300):
+            library.llmdist_threads((2, 7, 1, 3)[turn // 10 % 4])
+            found = torch.full((1, 4099), torch.nan)
+            call(x, weight, found)
+            assert torch.equal(found, wanted), turn
+            if turn % 10 == 9:
+                time.sleep(0.001)  # longer than a worker waits before it sleeps
+    finally:
+        library.llmdist_threads(torch.get_num_threads())
+
+
+@needs_kernels
 @pytest.mark.parametrize("kind", KINDS, ids=str)
 def test_a_token_gives_the_same_bits_alone_and_in_a_batch(kind: torch.dtype | str) -> None:
     """Every count of streams and threads gives one and the same result as a batch of 32, the most that promises it."""
