@@ -134,3 +134,5 @@ def test_copies_long_before_a_token_do_not_press_it_flat():
     svg = timeline_svg(Timeline((*spans, Span("c", "copy cpu", "copy", -0.012, 0.002)), 0.010))
     assert "2 copies began earlier" in svg and ">-150<" not in svg and ">-10<" in svg
     assert re.search(r'stroke="#E69F00" stroke-width="\d+" d="M150\.0 [\d.]+h\d+\.\d"', svg)
+    short = timeline_svg(Timeline((*spans, Span("c", "copy cpu", "copy", -0.001, 0.002)), 0.010))
+    assert "1 copy began earlier" in short and ">-10<" not in short and ">-5<" not in short
