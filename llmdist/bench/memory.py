@@ -20,7 +20,7 @@ from ..paths import cache_folder
 from ..session import Session, load
 from ..units import format_bytes
 from .rows import Row, table, write_json
-from .synthetic import SHAPES, SyntheticShape, write_synthetic
+from .synthetic import SHAPES, write_synthetic
 
 __all__ = ["main"]
 
@@ -100,16 +100,6 @@ def _size(folder: Path) -> int:
     return sum(file.stat().st_size for file in folder.glob("*.safetensors"))
 
 
-def _with_tokenizer(folder: Path, shape: SyntheticShape) -> Path:
-    """Return the synthetic checkpoint with the bundled model's tokenizer beside it, so that a session opens it."""
-    from ..demo import model_path
-
-    write_synthetic(folder, shape)
-    for name in ("tokenizer.json", "tokenizer_config.json"):
-        (folder / name).write_bytes((model_path() / name).read_bytes())
-    return folder
-
-
 def main(arguments: Sequence[str]) -> int:
     """Read the command line, measure, print the table and write the JSON file."""
     parser = argparse.ArgumentParser(prog="python -m llmdist.bench memory", description=__doc__)
@@ -121,12 +111,14 @@ def main(arguments: Sequence[str]) -> int:
     with tempfile.TemporaryDirectory(prefix="llmdist-bench-") as temporary:
         work = options.work or Path(temporary)
         if "peaks" in parts:
-            folder = _with_tokenizer(work / "llama-small", SHAPES["small"])
+            folder = work / "llama-small"
+            write_synthetic(folder, SHAPES["small"], tokenizer=True)
             rows += _peaks(folder, _size(folder))
         if "rounds" in parts:
             rows += [_rounds(True), _rounds(False)]
         if "packing" in parts:
-            folder = _with_tokenizer(work / "llama-4gb", replace(SHAPES["1b"], layers=43))
+            folder = work / "llama-4gb"
+            write_synthetic(folder, replace(SHAPES["1b"], layers=43), tokenizer=True)
             rows += _packing(folder, _size(folder))
     print(table(rows))
     print(f"Packed weights stay in {cache_folder() / 'packed'}.")

@@ -191,7 +191,7 @@ def main(arguments: Sequence[str]) -> int:
             models["demo"] = model_path(), _Run(48, 64, options.rounds, options.calm)
         if options.shape != "none":
             folder = (options.work or Path(temporary)) / f"llama-{options.shape}"
-            write_synthetic(folder, SHAPES[options.shape])
+            write_synthetic(folder, SHAPES[options.shape], tokenizer=True)
             models[f"Llama {options.shape}"] = folder, _Run(8, 16, options.rounds, options.calm)
         rows = [row for name, (folder, run) in models.items() for row in _rows(name, folder, run, options.why)]
     print(table(rows))

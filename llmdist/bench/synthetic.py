@@ -13,6 +13,8 @@ from pathlib import Path
 import torch
 from safetensors.torch import save_file
 
+from ..demo import model_path
+
 __all__ = ["SHAPES", "SyntheticShape", "write_synthetic"]
 
 
@@ -39,8 +41,15 @@ SHAPES = {
 }
 
 
-def write_synthetic(folder: Path, shape: SyntheticShape) -> None:
-    """Write a bf16 checkpoint of `shape` into `folder`, one file per layer; nothing happens if it is there."""
+def write_synthetic(folder: Path, shape: SyntheticShape, tokenizer: bool = False) -> None:
+    """Write a bf16 checkpoint of `shape` into `folder`, one file per layer; what is there is not written again.
+
+    With `tokenizer` the bundled model's lies beside it, so that a session opens the folder.
+    """
+    if tokenizer:
+        folder.mkdir(parents=True, exist_ok=True)
+        for name in ("tokenizer.json", "tokenizer_config.json"):
+            (folder / name).write_bytes((model_path() / name).read_bytes())
     if (folder / "config.json").is_file():
         return
     folder.mkdir(parents=True, exist_ok=True)

@@ -12,6 +12,7 @@ from llmdist.bench import prediction, stream
 from llmdist.bench.__main__ import main
 from llmdist.bench.synthetic import SHAPES, SyntheticShape, write_synthetic
 from llmdist.model.checkpoint import Checkpoint
+from llmdist.model.tokenizer import Tokenizer
 
 TINY = SyntheticShape(512, 1408, 10, 8, 2, 512)
 
@@ -72,6 +73,20 @@ def test_predictions_are_compared_with_what_the_engine_does(tmp_path: Path) -> N
     for when in ("before", "after one run"):
         worst, median = (data["limits"][f"demo, spread: {what} error {when}"] for what in ("worst", "median"))
         assert worst >= median
+
+
+def test_a_model_of_random_weights_is_opened_as_a_session_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The model that is measured beside the bundled one has a tokenizer, without which no session opens it."""
+    opened: list[int] = []
+
+    def rows(name: str, model: Path, run: object, why: bool) -> list[object]:
+        opened.append(len(Tokenizer.open(model).vocabulary()))
+        return []
+
+    monkeypatch.setattr(prediction, "_rows", rows)
+    command = ["prediction", "--shape", "tiny", "--only-shape", "--json", str(tmp_path / "rows.json")]
+    assert main(command) == 0
+    assert len(opened) == 1 and opened[0] > 500
 
 
 def test_a_tiny_checkpoint_has_the_shape_that_was_asked(tmp_path: Path) -> None:

@@ -36,7 +36,7 @@ def timelines_svg(timelines: Mapping[str, Timeline], title: str) -> str:
         canvas.text(LEFT, TOP + 20, "No copies and computes were recorded.", "soft")
         return canvas.render()
     high = max(1e3 * s.end_seconds for s in spans)
-    # What ran long ahead would press the token flat: as much as its own length is shown, less where nothing is under way.
+    # What ran long ahead would press the token flat: its own length is shown, less where nothing is under way.
     low = max(-high, min([0.0, *(1e3 * s.start_seconds for s in spans if 1e3 * s.end_seconds > -high)]))
     early = sum(1e3 * s.start_seconds < low for s in spans)
     scale = (RIGHT - LEFT) / max(1e-9, high - low)

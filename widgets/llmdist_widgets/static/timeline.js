@@ -25,7 +25,7 @@ function timeline(node, data, selected = null) {
   [[p.resident, "compute"], [p.streamed, "copy"]].forEach(([colour, words], i) => { c.fillStyle = colour; c.fillRect(LEFT + 100 * i, 25, 12, 12); put(s, words, LEFT + 18 + 100 * i, 36, p.soft); });
   hatch(c, LEFT + 170, 25, 22, 12, p.wait); put(s, "waits for its weights", LEFT + 198, 36, p.soft);
   const spans = rows.flatMap((row) => row.spans), end = Math.max(1e-9, ...spans.map((span) => span[3]));
-  // What ran long ahead would press the token flat: as much as its own length is shown, less where nothing is under way.
+  // What ran long ahead would press the token flat: its own length is shown, less where nothing is under way.
   const low = Math.max(-end, Math.min(0, ...spans.filter((span) => span[3] > -end).map((span) => span[2])));
   const early = spans.filter((span) => span[2] < low).length;
   const x = (v) => LEFT + (s.span * (v - low)) / (end - low);
