@@ -23,6 +23,7 @@ class StandInHub:
         self.folder = folder
         self.requests: list[tuple[str, str]] = []
         self.url = ""
+        self.half_sent, self.release = threading.Event(), threading.Event()  # of a file of acme/slow
 
     def answer(self, method: str, path: str, token: str | None) -> tuple[int, dict[str, str], bytes]:
         """Return status, headers and body of one request."""
@@ -34,7 +35,7 @@ class StandInHub:
             return 403, {"X-Error-Code": "GatedRepo", "X-Error-Message": "Access is restricted"}, b""
         if repo == "acme/broken":
             return 503, {}, b""
-        if repo not in ("acme/tiny", "acme/gated"):
+        if repo not in ("acme/tiny", "acme/gated", "acme/slow"):
             return 404, {"X-Error-Code": "RepoNotFound"}, b""
         if api:
             revision = parts[5] if len(parts) > 5 else "main"
@@ -60,7 +61,7 @@ class StandInHub:
 
 @contextmanager
 def stand_in_hub(folder: Path) -> Iterator[StandInHub]:
-    """Serve the files in `folder` as acme/tiny (open) and acme/gated (with TOKEN only)."""
+    """Serve the files in `folder` as acme/tiny, acme/gated (with TOKEN only) and acme/slow (half the weights)."""
     hub = StandInHub(folder)
 
     class Handler(BaseHTTPRequestHandler):
@@ -74,7 +75,12 @@ def stand_in_hub(folder: Path) -> Iterator[StandInHub]:
                 self.send_header(name, value)
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
-            if with_body:
+            if with_body and "/slow/" in self.path and self.path.endswith("model.safetensors"):
+                self.wfile.write(body[: len(body) // 2])
+                hub.half_sent.set()
+                hub.release.wait(120)
+                self.wfile.write(body[len(body) // 2 :])
+            elif with_body:
                 self.wfile.write(body)
 
         def do_GET(self) -> None:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from concurrent.futures import Future
+from contextlib import suppress
 from pathlib import Path
-from threading import Lock
+from threading import Event, Lock, Thread
 from typing import Any
 
 from ..errors import ModelError
 from ..events import Observer
 from ..progress import Meter
+from ..units import format_amount
 
 __all__ = ["resolve"]
 
@@ -46,13 +50,13 @@ def _download(model: str, revision: str | None, progress: Observer | None) -> Pa
         RevisionNotFoundError,
     )
 
-    bytes_come = _Download(model, progress) if progress is not None else None
-    bars = bytes_come.bars() if bytes_come is not None else None
+    def take(bars: type[Any] | None) -> Path:
+        return Path(snapshot_download(model, revision=revision, allow_patterns=_PATTERNS, tqdm_class=bars))
+
     try:
-        folder = Path(snapshot_download(model, revision=revision, allow_patterns=_PATTERNS, tqdm_class=bars))
-        if bytes_come is not None:
-            bytes_come.finish()
-        return folder
+        if progress is None:
+            return take(None)
+        return _Download(model, _missing_bytes(model, revision), progress).run(take)
     except GatedRepoError as error:
         raise ModelError(f"{model} needs a permission: accept its terms on the hub and set HF_TOKEN.") from error
     except RevisionNotFoundError as error:
@@ -72,15 +76,64 @@ def _download(model: str, revision: str | None, progress: Observer | None) -> Pa
         ) from error
 
 
+def _missing_bytes(model: str, revision: str | None) -> int:
+    """Return how many bytes of the files are not in the hub's cache; 0 where the hub does not say."""
+    from huggingface_hub import snapshot_download
+    from tqdm import tqdm
+
+    class Silent(tqdm):  # type: ignore[type-arg]
+        def __init__(self, *given: Any, **more: Any) -> None:
+            more.pop("name", None)
+            super().__init__(*given, **more | {"disable": True})
+
+    with suppress(Exception):  # what is wrong, the download says as well; an older client has no dry run
+        files: Any = snapshot_download(
+            model, revision=revision, allow_patterns=_PATTERNS, tqdm_class=Silent, dry_run=True
+        )
+        return sum(file.file_size for file in files if file.will_download)
+    return 0
+
+
+class _Stopped(Exception):
+    """Ends the thread of a file that is no longer wanted."""
+
+
 class _Download:
-    """Counts the bytes that the hub's client reports, from several threads at once."""
+    """Counts the bytes that the hub's client reports, from several threads at once, and ends them when asked to."""
 
-    def __init__(self, model: str, progress: Observer) -> None:
+    def __init__(self, model: str, total: int, progress: Observer) -> None:
         self._model, self._meter, self._lock = model, Meter("download", progress), Lock()
-        self._done = self._known = 0
-        self._meter.bytes(model, 0, 0)
+        self._done, self._known, self._unwanted = 0, total, Event()
+        self._meter.bytes(model, 0, total)
 
-    def bars(self) -> type[Any]:
+    def run(self, take: Callable[[type[Any]], Path]) -> Path:
+        """Return what `take` downloads with these bars; an interrupt ends it at once.
+
+        The client waits for whole files when it is interrupted, so it runs in a thread that nobody waits for then: each
+        file ends with its next bytes.
+        """
+        ended: Future[Path] = Future()
+
+        def work() -> None:
+            try:
+                ended.set_result(take(self._bars()))
+            except BaseException as error:
+                ended.set_exception(error)
+
+        Thread(target=work, name="download", daemon=True).start()
+        try:
+            folder = ended.result()
+        except KeyboardInterrupt:
+            self._unwanted.set()
+            raise ModelError(
+                f"The download of {self._model} was stopped after {format_amount(self._done)} of "
+                f"{format_amount(self._known)}; files that are whole are kept, and the next load takes the others."
+            ) from None
+        if self._done:  # else all was there before
+            self._meter.finish(self._model, self._done)
+        return folder
+
+    def _bars(self) -> type[Any]:
         """Return a class of bars that draw nothing and report here."""
         from tqdm import tqdm
 
@@ -95,21 +148,18 @@ class _Download:
 
             def update(self, n: float | None = 1) -> None:
                 if self._counts:
-                    download.came(int(n or 0), int(self.total or 0))
+                    download._came(int(n or 0), int(self.total or 0))
 
         return Bars
 
-    def came(self, nbytes: int, total: int) -> None:
+    def _came(self, nbytes: int, total: int) -> None:
         """Count bytes; `total` grows while the client asks for the files' sizes."""
+        if self._unwanted.is_set():
+            raise _Stopped
         with self._lock:
             self._done += nbytes
-            self._known = max(total, self._done)
+            self._known = max(self._known, total, self._done)
             self._meter.bytes(self._model, self._done, self._known)
-
-    def finish(self) -> None:
-        """Say that all is there, unless it was before."""
-        if self._done:
-            self._meter.finish(self._model, self._done)
 
 
 def _status(error: BaseException | None) -> int | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -49,14 +50,20 @@ def hub(checkpoint: Path) -> Iterator[StandInHub]:
         yield running
 
 
-def load(home: Path, url: str, name: str, revision: str = "", token: str = "") -> subprocess.CompletedProcess[str]:
-    """Load `name` in a fresh process whose hub is `url` and whose cache is `home`."""
+def environment_of(home: Path, url: str, token: str = "") -> dict[str, str]:
+    """Return the environment of a process whose hub is `url` and whose cache is `home`."""
     environment = {key: value for key, value in os.environ.items() if not key.startswith(("HF_", "HUGGING"))}
     environment |= {"HF_HOME": str(home), "HF_ENDPOINT": url}
     environment |= {"HF_HUB_DISABLE_TELEMETRY": "1", "HF_HUB_DISABLE_XET": "1"}
-    environment |= {"PYTHONPATH": os.pathsep.join(sys.path)} | ({"HF_TOKEN": token} if token else {})
+    return environment | {"PYTHONPATH": os.pathsep.join(sys.path)} | ({"HF_TOKEN": token} if token else {})
+
+
+def load(home: Path, url: str, name: str, revision: str = "", token: str = "") -> subprocess.CompletedProcess[str]:
+    """Load `name` in a fresh process whose hub is `url` and whose cache is `home`."""
     command = [sys.executable, "-c", LOAD, name, revision]
-    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
+    return subprocess.run(
+        command, env=environment_of(home, url, token), capture_output=True, text=True, timeout=300
+    )  # fmt: skip
 
 
 def refusal(done: subprocess.CompletedProcess[str]) -> str:
@@ -79,6 +86,8 @@ def test_a_hub_name_downloads_what_it_needs_and_then_works_offline(
     assert first.stdout.strip() == expected
     *on_the_way, done = [line for line in first.stderr.splitlines() if "oad" in line[:9]]
     assert all(line.startswith("downloading acme/tiny: ") and "%" in line for line in on_the_way) and on_the_way
+    totals = {line.split(" of ")[1].split(" (")[0] for line in on_the_way}
+    assert len(totals) == 1, on_the_way  # known before the first byte
     size = (checkpoint / "model.safetensors").stat().st_size
     assert done.startswith("Downloaded ") and " of acme/tiny in " in done and "B/s" in done
     assert float(done.split()[1]) * {"kB": 1e3, "MB": 1e6}[done.split()[2]] > 0.99 * size
@@ -87,6 +96,29 @@ def test_a_hub_name_downloads_what_it_needs_and_then_works_offline(
     again = load(tmp_path, "http://127.0.0.1:9", "acme/tiny")
     assert again.returncode == 0, again.stderr
     assert again.stdout.strip() == expected and "Downloaded" not in again.stderr
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="a process is interrupted by a signal")
+def test_an_interrupt_ends_a_download_at_once_and_the_next_load_goes_on(
+    hub: StandInHub, checkpoint: Path, tmp_path: Path
+) -> None:
+    """The sentence comes while half of the weights are still on their way."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", LOAD, "acme/slow", ""], env=environment_of(tmp_path, hub.url), text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
+    try:
+        assert hub.half_sent.wait(120) and process.stderr is not None
+        process.send_signal(signal.SIGINT)
+        said = next(line for line in process.stderr if "refused: " in line or "Error" in line)
+        assert "was stopped after" in said and "the next load takes the others" in said
+        assert not hub.release.is_set()
+    finally:
+        hub.release.set()
+        process.communicate(timeout=120)
+    assert process.returncode == 1
+    again = load(tmp_path, hub.url, "acme/slow")
+    assert again.returncode == 0 and again.stdout.strip() == str(reference_tokens(checkpoint, PROMPT, 8)), again.stderr
 
 
 def test_a_gated_model_opens_with_a_token_only(hub: StandInHub, tmp_path: Path) -> None:
