@@ -88,8 +88,10 @@ def _missing_bytes(model: str, revision: str | None) -> int:
 
     bars: Any = Silent
     with suppress(Exception):  # what is wrong, the download says as well; an older client has no dry run
-        files: Any = snapshot_download(model, revision=revision, allow_patterns=_PATTERNS, tqdm_class=bars, dry_run=True)
-        return sum(file.file_size for file in files if file.will_download)
+        found: Any = snapshot_download(
+            model, revision=revision, allow_patterns=_PATTERNS, tqdm_class=bars, dry_run=True
+        )  # fmt: skip
+        return sum(file.file_size for file in found if file.will_download)
     return 0
 
 
