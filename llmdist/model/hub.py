@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from concurrent.futures import Future
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from threading import Event, Lock, Thread
 from typing import Any
@@ -50,13 +51,9 @@ def _download(model: str, revision: str | None, progress: Observer | None) -> Pa
         RevisionNotFoundError,
     )
 
-    def take(bars: type[Any] | None) -> Path:
-        return Path(snapshot_download(model, revision=revision, allow_patterns=_PATTERNS, tqdm_class=bars))
-
+    take = partial(snapshot_download, model, revision=revision, allow_patterns=_PATTERNS)
     try:
-        if progress is None:
-            return take(None)
-        return _Download(model, _missing_bytes(model, revision), progress).run(take)
+        return Path(take()) if progress is None else _Download(model, _missing_bytes(take), progress).run(take)
     except GatedRepoError as error:
         raise ModelError(f"{model} needs a permission: accept its terms on the hub and set HF_TOKEN.") from error
     except RevisionNotFoundError as error:
@@ -76,23 +73,30 @@ def _download(model: str, revision: str | None, progress: Observer | None) -> Pa
         ) from error
 
 
-def _missing_bytes(model: str, revision: str | None) -> int:
-    """Return how many bytes of the files are not in the hub's cache; 0 where the hub does not say."""
-    from huggingface_hub import snapshot_download
-    from tqdm import tqdm
-
-    class Silent(tqdm):  # type: ignore[type-arg]
-        def __init__(self, *given: Any, **more: Any) -> None:
-            more.pop("name", None)
-            super().__init__(*given, **more | {"disable": True})
-
-    bars: Any = Silent
+def _missing_bytes(take: Callable[..., Any]) -> int:
+    """Return how many bytes `take` would download; 0 where the hub does not say."""
     with suppress(Exception):  # what is wrong, the download says as well; an older client has no dry run
-        found: Any = snapshot_download(
-            model, revision=revision, allow_patterns=_PATTERNS, tqdm_class=bars, dry_run=True
-        )  # fmt: skip
+        found = take(tqdm_class=_bars(lambda nbytes, total: None), dry_run=True)
         return sum(file.file_size for file in found if file.will_download)
     return 0
+
+
+def _bars(came: Callable[[int, int], None]) -> type[Any]:
+    """Return a class of bars that draw nothing and tell `came` of bytes, and of the total that the client knows."""
+    from tqdm import tqdm
+
+    class Bars(tqdm):  # type: ignore[type-arg]
+        def __init__(self, *given: Any, **more: Any) -> None:
+            more.pop("name", None)
+            received = str(more.get("desc", "")).startswith("Downloading bytes")  # counted again when written
+            self._counts = more.get("unit") == "B" and not received
+            super().__init__(*given, **more | {"disable": True})
+
+        def update(self, n: float | None = 1) -> None:
+            if self._counts:
+                came(int(n or 0), int(self.total or 0))
+
+    return Bars
 
 
 class _Stopped(Exception):
@@ -107,8 +111,8 @@ class _Download:
         self._done, self._known, self._unwanted = 0, total, Event()
         self._meter.bytes(model, 0, total)
 
-    def run(self, take: Callable[[type[Any]], Path]) -> Path:
-        """Return what `take` downloads with these bars; an interrupt ends it at once.
+    def run(self, take: Callable[..., str]) -> Path:
+        """Return the folder that `take` downloads; an interrupt ends it at once.
 
         The client waits for whole files when it is interrupted, so it runs in a thread that nobody waits for then: each
         file ends with its next bytes.
@@ -117,7 +121,7 @@ class _Download:
 
         def work() -> None:
             try:
-                ended.set_result(take(self._bars()))
+                ended.set_result(Path(take(tqdm_class=_bars(self._came))))
             except BaseException as error:
                 ended.set_exception(error)
 
@@ -133,25 +137,6 @@ class _Download:
         if self._done:  # else all was there before
             self._meter.finish(self._model, self._done)
         return folder
-
-    def _bars(self) -> type[Any]:
-        """Return a class of bars that draw nothing and report here."""
-        from tqdm import tqdm
-
-        download = self
-
-        class Bars(tqdm):  # type: ignore[type-arg]
-            def __init__(self, *given: Any, **more: Any) -> None:
-                more.pop("name", None)
-                received = str(more.get("desc", "")).startswith("Downloading bytes")  # counted again when written
-                self._counts = more.get("unit") == "B" and not received
-                super().__init__(*given, **more | {"disable": True})
-
-            def update(self, n: float | None = 1) -> None:
-                if self._counts:
-                    download._came(int(n or 0), int(self.total or 0))
-
-        return Bars
 
     def _came(self, nbytes: int, total: int) -> None:
         """Count bytes; `total` grows while the client asks for the files' sizes."""
