@@ -46,13 +46,12 @@ def write_synthetic(folder: Path, shape: SyntheticShape, tokenizer: bool = False
 
     With `tokenizer` the bundled model's lies beside it, so that a session opens the folder.
     """
+    folder.mkdir(parents=True, exist_ok=True)
     if tokenizer:
-        folder.mkdir(parents=True, exist_ok=True)
         for name in ("tokenizer.json", "tokenizer_config.json"):
             (folder / name).write_bytes((model_path() / name).read_bytes())
     if (folder / "config.json").is_file():
         return
-    folder.mkdir(parents=True, exist_ok=True)
     noise = torch.randn(1 << 24, generator=torch.Generator().manual_seed(0)).mul_(0.02).bfloat16()
     where: dict[str, str] = {}
     head_dim = shape.hidden // shape.heads
