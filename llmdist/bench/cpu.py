@@ -1,7 +1,8 @@
 """``python -m llmdist.bench cpu``: decode and prefill on the CPU against the memory's own limit and other engines.
 
-The limit is what a loop that only reads gets from this memory. It and the engines take turns within each round, so a
-slow minute of the machine hits all of them; a figure is the median over the rounds. A peer that is not installed is
+The limit is what a loop that only reads gets from this memory, with the number of streams that suits it best. It and the
+engines take turns token by token, so a slow second of the machine hits all of them, and every figure, the limit too, is
+a median over the turns. A peer that is not installed is
 named and skipped.
 """
 
@@ -15,6 +16,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from ..buffers import aligned_buffer
 from ..kernels.cpu import kernels
@@ -29,22 +31,17 @@ __all__ = ["main", "read_bandwidth"]
 _PRECISIONS = ("bf16", "fp16", "int8", "int4")
 #: What llama.cpp is compared with, at equal bits a weight.
 _EQUAL_BITS = {"bf16": "BF16", "fp16": "F16", "int8": "Q8_0", "int4": "Q4_0"}
-_READ_BYTES = 512 << 20
+_READ_BYTES, _STREAMS = 512 << 20, (1, 2, 4, 8)
 
 
-def read_bandwidth(threads: int) -> float:
-    """Return bytes/s of the fastest pure read of memory with `threads` threads; 0 where no kernel can be compiled."""
+def read_bandwidth(data: Tensor, threads: int, streams: int) -> float:
+    """Return bytes/s of one pure read of `data` (uint8) in `streams` streams a thread; 0 where no kernel can be compiled."""
     library = kernels()
     if library is None:
         return 0.0
-    data = aligned_buffer(_READ_BYTES).fill_(1)
-    best = 0.0
-    for streams in (4, 8):
-        for _ in range(5):
-            start = time.perf_counter()
-            library.llmdist_read(data.data_ptr(), _READ_BYTES, threads, streams)
-            best = max(best, _READ_BYTES / (time.perf_counter() - start))
-    return best
+    start = time.perf_counter()
+    library.llmdist_read(data.data_ptr(), data.nbytes, threads, streams)
+    return data.nbytes / (time.perf_counter() - start)
 
 
 def _engines(folder: Path, work: Path, peers: Sequence[str]) -> list[Engine]:
@@ -73,9 +70,12 @@ def _llama(folder: Path, work: Path, kind: str) -> Engine:
 
 def _rounds(
     engines: Sequence[Engine], rounds: int, steps: int, prompt: int
-) -> tuple[dict[str, dict[str, float]], dict[int, list[float]]]:
-    """Return the medians per engine (seconds of a step and of a prompt), and per number of threads the reads."""
-    reads: dict[int, list[float]] = {n: [] for n in sorted({1, torch.get_num_threads()})}
+) -> tuple[dict[str, dict[str, float]], dict[tuple[int, int], list[float]]]:
+    """Return the medians per engine (seconds of a step and of a prompt), and the reads per threads and streams."""
+    data = aligned_buffer(_READ_BYTES).fill_(1)
+    reads: dict[tuple[int, int], list[float]] = {
+        (threads, streams): [] for threads in sorted({1, torch.get_num_threads()}) for streams in _STREAMS
+    }
     tokens = [3 + i % 1000 for i in range(prompt)]
     times: dict[str, dict[str, list[float]]] = {e.name: {"step": [], "prefill": []} for e in engines}
     for engine in engines:
@@ -85,14 +85,23 @@ def _rounds(
         for engine in engines:
             times[engine.name]["prefill"].append(engine.prefill(tokens))
         for turn in range(steps):  # one after the other, as the memory's own rate changes within seconds
-            if turn % 2 == 0:
-                for threads, found in reads.items():
-                    found.append(read_bandwidth(threads))
+            for (threads, streams), found in reads.items():
+                found.append(read_bandwidth(data, threads, streams))
             for engine in engines:
                 engine.step()  # brings back what the others drove out of the caches
                 times[engine.name]["step"].append(engine.step())
     medians = {name: {key: statistics.median(v) for key, v in kept.items()} for name, kept in times.items()}
     return medians, reads
+
+
+def _limits(reads: dict[tuple[int, int], list[float]]) -> dict[str, float]:
+    """Return the median per number of threads, of the best number of streams, and the range around it."""
+    limits = {}
+    for threads in {threads: None for threads, _ in reads}:
+        best = max((found for (count, _), found in reads.items() if count == threads), key=statistics.median)
+        limits[f"read_{threads}_threads"] = statistics.median(best)
+        limits |= {f"read_{threads}_threads_min": min(best), f"read_{threads}_threads_max": max(best)}
+    return limits
 
 
 def _rows(
@@ -138,8 +147,7 @@ def main(arguments: list[str]) -> int:
         engines = _engines(folder, work, options.peers.split(","))
         rounds, steps, prompt = (2, 6, 64) if options.quick else (5, 10, 128)
         medians, reads = _rounds(engines, rounds, steps, prompt)
-        limits = {f"read_{n}_threads": statistics.median(found) for n, found in reads.items()}
-        limits |= {f"read_{n}_threads_{f.__name__}": f(found) for n, found in reads.items() for f in (min, max)}
+        limits = _limits(reads)
         limit = limits[f"read_{torch.get_num_threads()}_threads"]
         rows = _rows(engines, medians, limit, prompt, f"Llama {options.shape}")
         for engine in engines:

@@ -242,6 +242,24 @@ EXPORT void llmdist_free_scratch() {
     scratch.clear();
 }
 
+// Drop `data` from every cache, so that what reads it next reads memory; does nothing where a processor cannot say that.
+EXPORT void llmdist_forget(const char *data, int64_t bytes) {
+#if defined(__x86_64__) || defined(_M_X64)
+    for (int64_t at = 0; at < bytes; at += 64)
+#if defined(__CLFLUSHOPT__)
+        _mm_clflushopt((void *)(data + at));
+#else
+        _mm_clflush(data + at);
+#endif
+    _mm_mfence();
+#elif defined(__aarch64__)
+    for (int64_t at = 0; at < bytes; at += 64) asm volatile("dc civac, %0" : : "r"(data + at) : "memory");
+    asm volatile("dsb ish" : : : "memory");
+#else
+    (void)data, (void)bytes;
+#endif
+}
+
 // Read `bytes` (a multiple of 4096 a thread) in `streams` streams a thread; the sum keeps the compiler honest.
 EXPORT uint64_t llmdist_read(const char *data, int64_t bytes, int32_t count, int32_t streams) {
     std::lock_guard<std::mutex> hold(entrance);

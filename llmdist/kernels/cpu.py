@@ -51,8 +51,9 @@ def kernels() -> ctypes.CDLL | None:
     loaded.llmdist_unpack.argtypes = (ctypes.POINTER(MatrixArgument), pointer)
     loaded.llmdist_read.argtypes = (pointer, count, ctypes.c_int32, ctypes.c_int32)
     loaded.llmdist_read.restype = ctypes.c_uint64
+    loaded.llmdist_forget.argtypes = (pointer, count)
     loaded.llmdist_scratch_bytes.restype = count
-    for name in ("product", "attention", "mlp", "head", "pack", "unpack", "threads", "streams", "free_scratch"):
+    for name in ("product", "attention", "mlp", "head", "pack", "unpack", "threads", "streams", "forget", "free_scratch"):
         getattr(loaded, f"llmdist_{name}").restype = None
     loaded.llmdist_threads(torch.get_num_threads())
     return loaded

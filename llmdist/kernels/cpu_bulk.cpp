@@ -82,8 +82,10 @@ static void panel_times(const float *panel, const float *x, int64_t depth, float
     }
 }
 
-// x (tokens, columns) as pieces of DEPTH columns, in each TOKENS tokens side by side; tokens that are missing are zeros.
-static float *side_by_side(const float *x, int64_t tokens, int64_t columns) {
+// Tokens as pieces of DEPTH columns, in each TOKENS tokens side by side; those missing from the last group are zeros.
+struct Groups { const float *values; int64_t count; };
+
+static Groups side_by_side(const float *x, int64_t tokens, int64_t columns) {
     const int64_t groups = (tokens + TOKENS - 1) / TOKENS, padded = groups * TOKENS;
     float *out = scratch.take<float>(padded * columns);
     parallel(groups, [=](int64_t g) {
@@ -97,7 +99,7 @@ static float *side_by_side(const float *x, int64_t tokens, int64_t columns) {
             }
         }
     });
-    return out;
+    return {out, groups};
 }
 
 // Ask for columns [first, first + depth) of rows [from, to): a row is too short a read for the processor to look ahead.
@@ -109,39 +111,40 @@ template <int KIND> static void ask_rows(const Matrix &w, int64_t from, int64_t 
     }
 }
 
-// Rows [row, row + count) of y for a part of the tokens, count at most ROWS; `panel` is room for ROWS x DEPTH floats,
-// `sums` for ROWS x BLOCK: lines of y itself are so far apart that they would push each other out of the caches.
+// Room of one thread. Sums wait here for their row to end: lines of y itself are so far apart that they would push each
+// other out of the caches.
+struct Room { alignas(64) float panel[ROWS * DEPTH], sums[ROWS * BLOCK]; };
+
+// Up to ROWS rows of y from `row` on, for tokens [begin, end), at most BLOCK of them; `begin` starts a group.
 template <int KIND>
-static void panel_of_rows(const Matrix &w, const float *x, int64_t groups, int64_t row, int64_t count, int64_t begin,
-                          int64_t end, float *panel, float *sums, float *y) {
-    const int64_t first_group = begin / TOKENS, last_group = (end + TOKENS - 1) / TOKENS, here = last_group - first_group;
+static void panel_of_rows(const Matrix &w, int64_t row, const Groups &x, int64_t begin, int64_t end, Room &room, float *y) {
+    const int64_t first_group = begin / TOKENS, here = (end + TOKENS - 1) / TOKENS - first_group;
+    const int64_t count = std::min<int64_t>(ROWS, w.rows - row);
     for (int64_t first = 0; first < w.columns; first += DEPTH) {
         const int64_t depth = std::min(DEPTH, w.columns - first), next = first + depth;
         const int64_t then = std::min(DEPTH, w.columns - next);
-        turn_panel<KIND>(w, row, count, first, depth, panel);
-        const float *piece = x + first * groups * TOKENS + first_group * TOKENS * depth;
+        turn_panel<KIND>(w, row, count, first, depth, room.panel);
+        const float *piece = x.values + first * x.count * TOKENS + first_group * TOKENS * depth;
         for (int64_t g = 0; g < here; g++, piece += TOKENS * depth) {
             ask_rows<KIND>(w, row + count * g / here, row + count * (g + 1) / here, next, then);
-            panel_times(panel, piece, depth, sums + g * TOKENS * ROWS, first > 0);
+            panel_times(room.panel, piece, depth, room.sums + g * TOKENS * ROWS, first > 0);
         }
     }
     for (int64_t m = begin; m < end; m++) {
-        const float *from = sums + (m - begin) * ROWS;
+        const float *from = room.sums + (m - begin) * ROWS;
         std::copy(from, from + count, y + m * w.rows + row);
     }
 }
 
 void multiply_many(const Matrix &w, const float *x, int64_t tokens, float *y) {
-    const float *packed = side_by_side(x, tokens, w.columns);
-    const int64_t groups = (tokens + TOKENS - 1) / TOKENS;
+    const Groups groups = side_by_side(x, tokens, w.columns);
     parallel((w.rows + ROWS - 1) / ROWS, [&](int64_t item) {
-        alignas(64) float panel[ROWS * DEPTH], sums[ROWS * BLOCK];
-        const int64_t row = item * ROWS, count = std::min<int64_t>(ROWS, w.rows - row);
+        Room room;
         for (int64_t t = 0; t < tokens; t += BLOCK) {
             const int64_t end = std::min(tokens, t + BLOCK);
-            if (w.kind == FP32) panel_of_rows<FP32>(w, packed, groups, row, count, t, end, panel, sums, y);
-            else if (w.kind == BF16) panel_of_rows<BF16>(w, packed, groups, row, count, t, end, panel, sums, y);
-            else panel_of_rows<FP16>(w, packed, groups, row, count, t, end, panel, sums, y);
+            if (w.kind == FP32) panel_of_rows<FP32>(w, item * ROWS, groups, t, end, room, y);
+            else if (w.kind == BF16) panel_of_rows<BF16>(w, item * ROWS, groups, t, end, room, y);
+            else panel_of_rows<FP16>(w, item * ROWS, groups, t, end, room, y);
         }
     });
     add_bias(w, tokens, y);

@@ -4,7 +4,7 @@
 #include "cpu_tiles.h"
 
 // Even elements, then odd ones, of every 16 (32): the order in which `load16` (`load32`) unpacks bf16.
-static void pack_floats(const float *x, int64_t columns, float *out) {
+static void even_then_odd(const float *x, int64_t columns, float *out) {
     const int64_t whole = columns & ~(FLOATS - 1);
 #if defined(LLMDIST_AVX512)
     const __m512i even = _mm512_set_epi32(30, 28, 26, 24, 22, 20, 18, 16, 14, 12, 10, 8, 6, 4, 2, 0);
@@ -28,6 +28,44 @@ static void pack_floats(const float *x, int64_t columns, float *out) {
     (void)whole;
     std::copy(x, x + columns, out);
 #endif
+}
+
+// The power of two that brings `peak` to 2^14 .. 2^15: fp16 then keeps 11 bits of every number down to 2^-28 of the peak.
+static float to_range_of_fp16(float peak) {
+    int exponent;
+    if (!(peak > 0) || !std::isfinite(peak)) return 1;
+    std::frexp(peak, &exponent);
+    return std::ldexp(1.f, std::min(15 - exponent, 100));
+}
+
+// Multiply by `factor` and round to fp16, which `out` holds as such or as floats (`x` itself then, if need be).
+template <class T> static void round_to_fp16(const float *x, int64_t count, float factor, T *out) {
+    int64_t k = 0;
+#ifdef LLMDIST_AVX2
+    for (; k + 8 <= count; k += 8) {
+        const __m128i halves = _mm256_cvtps_ph(_mm256_mul_ps(_mm256_loadu_ps(x + k), _mm256_set1_ps(factor)), 0);
+        if (sizeof(T) == 2) _mm_storeu_si128((__m128i *)(out + k), halves);
+        else _mm256_storeu_ps((float *)(out + k), _mm256_cvtph_ps(halves));
+    }
+#endif
+    for (; k < count; k++) {
+        const uint16_t half = to_fp16(x[k] * factor);
+        out[k] = sizeof(T) == 2 ? (T)half : (T)from_fp16(half);
+    }
+}
+
+static Packed16 pack_fp16(const float *x, int64_t tokens, int64_t columns, int kind) {
+    auto *values = scratch.take<float>(tokens * columns), *scales = scratch.take<float>(tokens);
+    auto *halves = tokens == 1 ? scratch.take<uint16_t>(columns) : nullptr;
+    for (int64_t t = 0; t < tokens; t++) {
+        const float *from = x + t * columns, factor = to_range_of_fp16(largest(from, columns));
+        float *to = values + t * columns;
+        if (kind == BF16) even_then_odd(from, columns, to), from = to;
+        if (halves) round_to_fp16(from, columns, factor, halves);
+        else round_to_fp16(from, columns, factor, to);
+        scales[t] = 1 / factor;
+    }
+    return {halves ? (const void *)halves : values, scales, tokens == 1};
 }
 
 // Round `count` floats to integers of at most `limit`, pad with zeros to `width`; returns scale and sum.
@@ -99,13 +137,19 @@ static Packed4 pack_int8(const float *x, int64_t tokens, int64_t columns, int64_
 // Compute rows [row, row + count) for `m` tokens from `t` into tile[m][count]; the widths are those of the tiles.
 struct Product {
     const Matrix &w;
-    const float *floats;
+    Packed16 x16;  // of fp32 weights, the tokens themselves
     Packed8 x8;
     Packed4 x4;
-    int64_t float_stride;
 
+    template <int KIND, int N, int M> void plain(int64_t row, int64_t t, float *out) const {
+        const char *at = (const char *)w.data + row * w.columns * (KIND == FP32 ? 4 : 2);
+        const float *x = (const float *)x16.values + t * w.columns;
+        if (KIND != FP32 && M == 1 && x16.halves) tile_rows<KIND, FP16, N, M>(at, w.columns, x16.values, 0, out, N);
+        else tile_rows<KIND, FP32, N, M>(at, w.columns, x, w.columns, out, N);
+        if (KIND != FP32)
+            for (int i = 0; i < N * M; i++) out[i] *= x16.scales[t + i / N];
+    }
     template <int N, int M> void tile(int64_t row, int64_t t, float *out) const {
-        const float *x = floats + t * float_stride;
         const int64_t before = w.kind < INT8 ? 0 : row / 8 * panel_bytes(w.kind, w.padded, w.group);
         const auto *panels = (const uint8_t *)w.data + before;
         if (w.kind == INT8) {
@@ -115,12 +159,9 @@ struct Product {
             const int64_t skip = t * x4.blocks;
             Packed4 at{x4.values + t * x4.stride, x4.scales + skip, x4.offsets + skip, x4.stride, x4.blocks};
             tile_int4<N, M>(panels, w.padded, w.group, at, out, 8 * N);
-        } else {
-            const char *at = (const char *)w.data + row * w.columns * (w.kind == FP32 ? 4 : 2);
-            if (w.kind == FP32) tile_rows<FP32, N, M>(at, w.columns, x, float_stride, out, N);
-            else if (w.kind == BF16) tile_rows<BF16, N, M>(at, w.columns, x, float_stride, out, N);
-            else tile_rows<FP16, N, M>(at, w.columns, x, float_stride, out, N);
-        }
+        } else if (w.kind == FP32) plain<FP32, N, M>(row, t, out);
+        else if (w.kind == BF16) plain<BF16, N, M>(row, t, out);
+        else plain<FP16, N, M>(row, t, out);
     }
     // The tile of `n` rows or panels and `m` tokens; every pair that `multiply` asks for is listed.
     void dispatch(int n, int m, int64_t row, int64_t t, float *out) const {
@@ -145,17 +186,14 @@ void multiply(const Matrix &w, const float *x, int64_t tokens, float *y) {
     const bool whole = w.kind == INT8 || w.kind == INT4;
     const int unit = whole ? 8 : 1, few = w.kind == INT4 ? 4 : 2;
     const int side = whole ? (tokens <= few ? 1 : PANELS) : SUMS / 6;
-    const int one = w.rows * w.columns < ALONE ? (whole ? 4 : 8) : streams_of[w.kind][w.columns > WIDE];
+    const int64_t token = w.columns * (w.kind == FP32 ? 4 : w.kind == INT4 ? 1 : 2);
+    const int one = w.rows * w.columns < ALONE ? (whole ? 4 : 8) : streams_of[w.kind][token > NARROW];
     const int widest = tokens == 1 ? one : side;  // a small matrix comes from a cache, whatever the order
     const int most = whole ? 4 : 3;
-    Product product{w, x, {}, {}, w.columns};
+    Product product{w, {x, nullptr, false}, {}, {}};
     if (w.kind == INT8) product.x8 = pack_int16(x, tokens, w.columns, w.padded);
     else if (w.kind == INT4) product.x4 = pack_int8(x, tokens, w.columns, w.padded);
-    else if (w.kind == BF16) {
-        float *packed = scratch.take<float>(tokens * w.columns);
-        for (int64_t t = 0; t < tokens; t++) pack_floats(x + t * w.columns, w.columns, packed + t * w.columns);
-        product.floats = packed;
-    }
+    else if (w.kind != FP32) product.x16 = pack_fp16(x, tokens, w.columns, (int)w.kind);
     const int64_t units = (w.rows + unit - 1) / unit;
     int64_t per_item = std::max<int64_t>(widest, units / (threads * 8) / widest * widest);
     if (tokens > 8) per_item = std::min<int64_t>(per_item, 64 / unit);

@@ -18,7 +18,7 @@ struct Matrix {
 inline Pool &pool = *new Pool;  // never destroyed: its threads may outlive static objects
 inline std::mutex entrance;     // one product at a time
 inline int threads = 1;
-constexpr int64_t WIDE = 4096;  // with more columns a token leaves the first cache
+constexpr int64_t NARROW = 12 << 10;  // bytes of a packed token that stays in the first cache beside the weights
 // Rows or panels that one thread reads side by side for one token, by kind; narrow and wide matrices.
 inline int streams_of[5][2] = {{4, 8}, {4, 8}, {4, 8}, {1, 1}, {1, 1}};
 

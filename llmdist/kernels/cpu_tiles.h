@@ -13,7 +13,7 @@ static inline void ask(const char *later) { _mm_prefetch(later, _MM_HINT_T1); }
 template <int KIND> static inline void load16(const void *row, int64_t k, __m256 &first, __m256 &second) {
     if (KIND != BF16) {
         first = wide8<KIND>(row, k), second = wide8<KIND>(row, k + 8);
-    } else {  // even and odd elements: see `pack_floats`
+    } else {  // even and odd elements: see `even_then_odd`
         __m256i w = _mm256_loadu_si256((const __m256i *)((const uint16_t *)row + k));
         first = _mm256_castsi256_ps(_mm256_slli_epi32(w, 16));
         second = _mm256_castsi256_ps(_mm256_and_si256(w, _mm256_set1_epi32((int)0xffff0000u)));
@@ -21,6 +21,10 @@ template <int KIND> static inline void load16(const void *row, int64_t k, __m256
 }
 #endif
 
+// Tokens of 16-bit weights, rounded to fp16 after a power of two that makes the most of its range, and what takes that
+// back. One token is kept as fp16: beside one row of weights it stays in the first cache however wide it is, and the
+// weights are read from first to last. Several are floats of the same values, as every tile would widen them again.
+struct Packed16 { const void *values; const float *scales; bool halves; };
 // Tokens as integers: int16 in blocks of 256 for int8 weights, int8 in blocks of 32 for int4 weights.
 struct Packed8 { const int16_t *values; const float *scales; int64_t stride, blocks; };
 struct Packed4 { const int8_t *values; const float *scales; const int32_t *offsets; int64_t stride, blocks; };
@@ -39,13 +43,13 @@ constexpr int64_t FLOATS = 16;
 constexpr int SUMS = 12, PANELS = 2;
 #endif
 
-// y[m][r] = rows r .. r + R of a row-major matrix times tokens m .. m + M.
-template <int KIND, int R, int M>
-static void tile_rows(const char *w, int64_t columns, const float *x, int64_t xs, float *y, int64_t ys) {
+// y[m][r] = rows r .. r + R of a row-major matrix times tokens m .. m + M, which are numbers of kind TOKEN (FP32 or FP16).
+template <int KIND, int TOKEN, int R, int M>
+static void tile_rows(const char *w, int64_t columns, const void *x, int64_t xs, float *y, int64_t ys) {
     const int64_t stride = columns * (KIND == FP32 ? 4 : 2), whole = columns & ~(FLOATS - 1);
     float sums[R][M];
 #if defined(LLMDIST_AVX512)
-    rows_512<KIND, R, M>(w, stride, whole, x, xs, sums);
+    rows_512<KIND, TOKEN, R, M>(w, stride, whole, x, xs, sums);
 #elif defined(LLMDIST_AVX2)
     __m256 acc[R][M][2];
     UNROLL for (int r = 0; r < R; r++) UNROLL for (int m = 0; m < M; m++)
@@ -57,20 +61,21 @@ static void tile_rows(const char *w, int64_t columns, const float *x, int64_t xs
             __m256 first, second;
             load16<KIND>(w + r * stride, k, first, second);
             UNROLL for (int m = 0; m < M; m++) {
-                acc[r][m][0] = _mm256_fmadd_ps(first, _mm256_loadu_ps(x + m * xs + k), acc[r][m][0]);
-                acc[r][m][1] = _mm256_fmadd_ps(second, _mm256_loadu_ps(x + m * xs + k + 8), acc[r][m][1]);
+                acc[r][m][0] = _mm256_fmadd_ps(first, wide8<TOKEN>(x, m * xs + k), acc[r][m][0]);
+                acc[r][m][1] = _mm256_fmadd_ps(second, wide8<TOKEN>(x, m * xs + k + 8), acc[r][m][1]);
             }
         }
     UNROLL for (int r = 0; r < R; r++) UNROLL for (int m = 0; m < M; m++)
         sums[r][m] = sum8(_mm256_add_ps(acc[r][m][0], acc[r][m][1]));
 #elif defined(LLMDIST_NEON)
-    rows_neon<KIND, R, M>(w, stride, whole, x, xs, sums);
+    rows_neon<KIND, TOKEN, R, M>(w, stride, whole, x, xs, sums);
 #else
     for (int r = 0; r < R; r++)
         for (int m = 0; m < M; m++) {
             float lanes[16] = {};
             for (int64_t k = 0; k < whole; k += 16)
-                for (int i = 0; i < 16; i++) lanes[i] += load_one(w + r * stride, KIND, k + i) * x[m * xs + k + i];
+                for (int i = 0; i < 16; i++)
+                    lanes[i] += load_one(w + r * stride, KIND, k + i) * load_one(x, TOKEN, m * xs + k + i);
             sums[r][m] = 0;
             for (int i = 0; i < 16; i++) sums[r][m] += lanes[i];
         }
@@ -78,7 +83,8 @@ static void tile_rows(const char *w, int64_t columns, const float *x, int64_t xs
     for (int r = 0; r < R; r++)
         for (int m = 0; m < M; m++) {
             float sum = sums[r][m];
-            for (int64_t k = whole; k < columns; k++) sum += load_one(w + r * stride, KIND, k) * x[m * xs + k];
+            for (int64_t k = whole; k < columns; k++)
+                sum += load_one(w + r * stride, KIND, k) * load_one(x, TOKEN, m * xs + k);
             y[m * ys + r] = sum;
         }
 }

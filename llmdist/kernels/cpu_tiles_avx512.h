@@ -4,13 +4,14 @@
 #pragma once
 #include <immintrin.h>
 
+template <int KIND> static inline __m512 wide16(const void *data, int64_t at) {  // FP32 or FP16
+    if (KIND == FP32) return _mm512_loadu_ps((const float *)data + at);
+    return _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)((const uint16_t *)data + at)));
+}
 template <int KIND> static inline void load32(const void *row, int64_t k, __m512 &first, __m512 &second) {
-    if (KIND == FP32) {
-        first = _mm512_loadu_ps((const float *)row + k), second = _mm512_loadu_ps((const float *)row + k + 16);
-    } else if (KIND == FP16) {
-        first = _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)((const uint16_t *)row + k)));
-        second = _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)((const uint16_t *)row + k + 16)));
-    } else {  // even and odd elements: see `pack_floats`
+    if (KIND != BF16) {
+        first = wide16<KIND>(row, k), second = wide16<KIND>(row, k + 16);
+    } else {  // even and odd elements: see `even_then_odd`
         const __m512i w = _mm512_loadu_si512((const uint16_t *)row + k);
         first = _mm512_castsi512_ps(_mm512_slli_epi32(w, 16));
         second = _mm512_castsi512_ps(_mm512_and_si512(w, _mm512_set1_epi32((int)0xffff0000u)));
@@ -18,8 +19,8 @@ template <int KIND> static inline void load32(const void *row, int64_t k, __m512
 }
 
 // sums[r][m] of the first `whole` columns, a multiple of 32.
-template <int KIND, int R, int M>
-static inline void rows_512(const char *w, int64_t stride, int64_t whole, const float *x, int64_t xs, float (&sums)[R][M]) {
+template <int KIND, int TOKEN, int R, int M>
+static inline void rows_512(const char *w, int64_t stride, int64_t whole, const void *x, int64_t xs, float (&sums)[R][M]) {
     __m512 acc[R][M][2];
     UNROLL for (int r = 0; r < R; r++) UNROLL for (int m = 0; m < M; m++)
         acc[r][m][0] = acc[r][m][1] = _mm512_setzero_ps();
@@ -30,8 +31,8 @@ static inline void rows_512(const char *w, int64_t stride, int64_t whole, const 
             __m512 first, second;
             load32<KIND>(w + r * stride, k, first, second);
             UNROLL for (int m = 0; m < M; m++) {
-                acc[r][m][0] = _mm512_fmadd_ps(first, _mm512_loadu_ps(x + m * xs + k), acc[r][m][0]);
-                acc[r][m][1] = _mm512_fmadd_ps(second, _mm512_loadu_ps(x + m * xs + k + 16), acc[r][m][1]);
+                acc[r][m][0] = _mm512_fmadd_ps(first, wide16<TOKEN>(x, m * xs + k), acc[r][m][0]);
+                acc[r][m][1] = _mm512_fmadd_ps(second, wide16<TOKEN>(x, m * xs + k + 16), acc[r][m][1]);
             }
         }
     UNROLL for (int r = 0; r < R; r++) UNROLL for (int m = 0; m < M; m++)

@@ -8,8 +8,8 @@
 static inline void ask(const char *later) { __builtin_prefetch(later, 0, 2); }
 
 // sums[r][m] of the first `whole` columns, a multiple of 16.
-template <int KIND, int R, int M>
-static inline void rows_neon(const char *w, int64_t stride, int64_t whole, const float *x, int64_t xs, float (&sums)[R][M]) {
+template <int KIND, int TOKEN, int R, int M>
+static inline void rows_neon(const char *w, int64_t stride, int64_t whole, const void *x, int64_t xs, float (&sums)[R][M]) {
     float32x4_t acc[R][M][2];
     UNROLL for (int r = 0; r < R; r++) UNROLL for (int m = 0; m < M; m++)
         acc[r][m][0] = acc[r][m][1] = vdupq_n_f32(0);
@@ -20,8 +20,10 @@ static inline void rows_neon(const char *w, int64_t stride, int64_t whole, const
             float32x4_t first, second;
             wide8<KIND>(w + r * stride, k, first, second);
             UNROLL for (int m = 0; m < M; m++) {
-                acc[r][m][0] = vfmaq_f32(acc[r][m][0], first, vld1q_f32(x + m * xs + k));
-                acc[r][m][1] = vfmaq_f32(acc[r][m][1], second, vld1q_f32(x + m * xs + k + 4));
+                float32x4_t t0, t1;
+                wide8<TOKEN>(x, m * xs + k, t0, t1);
+                acc[r][m][0] = vfmaq_f32(acc[r][m][0], first, t0);
+                acc[r][m][1] = vfmaq_f32(acc[r][m][1], second, t1);
             }
         }
     UNROLL for (int r = 0; r < R; r++) UNROLL for (int m = 0; m < M; m++)

@@ -29,8 +29,9 @@ from .packing import PackedMatrix, pack, packed_bytes
 __all__ = ["BULK_TOKENS", "FEW_TOKENS", "Choice", "choices", "one_thread", "retune"]
 
 _BYTES = 48 << 20
-_COLUMNS, _WIDE_COLUMNS = 2048, 8192
+_COLUMNS, _WIDE_COLUMNS = 2048, 16384
 _FEW, _MANY, _BULK = 4, 64, 512
+_TURNS = 3
 _FUSION = 1.5
 FEW_TOKENS, BULK_TOKENS = 8, 256
 _PLAIN = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -40,7 +41,8 @@ _PLAIN = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 class Choice:
     """What to use for one kind of weights: rows or panels read side by side, and ``kernel`` or ``torch`` by tokens.
 
-    `streams` is for matrices of up to 4096 columns, `wide_streams` for wider ones.
+    `wide_streams` is for matrices whose tokens take more than 12 KiB as the kernel packs them (floats for fp32, 16 bits
+    for bf16, fp16 and int8, bytes for int4), `streams` for others.
     """
 
     streams: int
@@ -143,16 +145,28 @@ def _timed_kind(kind: str, memory: Tensor) -> Choice:
 
 
 def _fastest(kind: str, weight: Weight) -> int:
-    """Return how many rows or panels to read side by side for one token."""
+    """Return how many rows or panels to read side by side for one token, of weights that no cache holds.
+
+    From a cache other counts win than from memory, and the weights of a model come from memory.
+    """
     loaded = kernels()
     assert loaded is not None
     argument, (rows, columns) = matrix_argument(weight), weight.shape
     x, y = torch.zeros(1, columns), torch.empty(1, rows)
-    speeds: dict[int, float] = {}
-    for count in (1, 2, 4, 8) if kind in _PLAIN else (1, 2, 4):
+    data = weight.data if isinstance(weight, PackedMatrix) else weight
+
+    def seconds(count: int) -> float:
         loaded.llmdist_streams(KINDS[_PLAIN.get(kind, kind)], count, count)
-        speeds[count] = _seconds(lambda: loaded.llmdist_product(argument, x.data_ptr(), 1, y.data_ptr()))
-    return min(speeds, key=lambda count: speeds[count])
+        loaded.llmdist_forget(data.data_ptr(), data.nbytes)
+        start = time.perf_counter()
+        loaded.llmdist_product(argument, x.data_ptr(), 1, y.data_ptr())
+        return time.perf_counter() - start
+
+    times: dict[int, list[float]] = {count: [] for count in (1, 2, 4, 8)}
+    for _ in range(_TURNS):
+        for count, found in times.items():
+            found.append(seconds(count))
+    return min(times, key=lambda count: statistics.median(times[count]))
 
 
 def _matrix(kind: str, memory: Tensor, nbytes: int, columns: int = _COLUMNS) -> Weight:
@@ -190,18 +204,6 @@ def _in_turn(ours: Callable[[], object], theirs: Callable[[], object]) -> tuple[
         if sum(map(sum, times)) > 0.2:
             break
     return min(times[0]), min(times[1])
-
-
-def _seconds(step: Callable[[], object]) -> float:
-    step()
-    times = []
-    for _ in range(5):
-        start = time.perf_counter()
-        step()
-        times.append(time.perf_counter() - start)
-        if sum(times) > 0.1:
-            break
-    return statistics.median(times)
 
 
 def _correct(kind: str) -> bool:

@@ -61,11 +61,20 @@ def test_every_precision_is_rated_by_the_memory(
 def test_engines_take_turns_token_by_token(monkeypatch: pytest.MonkeyPatch) -> None:
     """What the machine gives changes within seconds, so no engine has ten tokens in a row; each warms up alike."""
     asked: list[str] = []
-    monkeypatch.setattr(cpu, "read_bandwidth", lambda threads: asked.append("read") or 1e9)
+    monkeypatch.setattr(cpu, "read_bandwidth", lambda data, threads, streams: asked.append("read") or 1e9)
+    monkeypatch.setattr(cpu, "_READ_BYTES", 4096)
+    monkeypatch.setattr(cpu, "_STREAMS", (1, 4))
     monkeypatch.setattr(cpu.torch, "get_num_threads", lambda: 1)
     medians, reads = cpu._rounds([Recorder("a", asked), Recorder("b", asked)], rounds=1, steps=2, prompt=16)
-    assert asked == ["a 8", "a", "b 8", "b", "a 16", "b 16", "read", *"aabb", *"aabb"]
-    assert medians["b"] == {"step": 1.0, "prefill": 1.0} and reads == {1: [1e9]}
+    assert asked == ["a 8", "a", "b 8", "b", "a 16", "b 16", *(2 * ["read", "read", *"aabb"])]
+    assert medians["b"] == {"step": 1.0, "prefill": 1.0} and reads == {(1, 1): [1e9, 1e9], (1, 4): [1e9, 1e9]}
+
+
+def test_the_limit_is_a_median_as_the_engines_figures_are() -> None:
+    """Of the number of streams that reads fastest as a rule: one lucky read in a hundred is no limit."""
+    limits = cpu._limits({(1, 1): [3.0, 4.0, 3.5], (1, 4): [2.0, 9.0, 3.0], (2, 1): [5.0, 5.0, 6.0]})
+    assert limits["read_1_threads"] == 3.5 and limits["read_2_threads"] == 5.0
+    assert (limits["read_1_threads_min"], limits["read_1_threads_max"]) == (3.0, 4.0)
 
 
 def test_a_peer_reads_no_embedding_of_its_own(tmp_path: Path) -> None:

@@ -17,8 +17,9 @@ from llmdist.bench.large_problem import large_problem
 
 pytestmark = [pytest.mark.browser, pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine")]
 PROMPT = "One day Anna the ant walked to the"
+#: Tokens that are slowed by hand must teach the prices nothing.
 CELLS = [
-    "%load_ext llmdist\n%llm_load demo\nllm.plan(context=256, seconds=0.2)\n"
+    "%load_ext llmdist\n%config LLMDist.calibrate = False\n%llm_load demo\nllm.plan(context=256, seconds=0.2)\n"
     f"fresh = [s.token_id for s in llm.generate({PROMPT!r}, max_new_tokens=24)]; print('ready', len(fresh))",
     "import json; from llmdist.planner import PlanningProblem; from llmdist_widgets.live import watch\n"
     "found = watch(PlanningProblem.from_json(json.load(open('large.json'))), seconds=15)",

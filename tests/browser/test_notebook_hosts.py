@@ -18,8 +18,9 @@ from llmdist_widgets import machine_svg, write_report
 from llmdist_widgets.svg import image
 
 pytestmark = [pytest.mark.browser, pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine")]
+#: Tokens that are slowed by hand must teach the prices nothing.
 CELLS = [
-    "%load_ext llmdist\n%llm_load demo",
+    "%load_ext llmdist\n%config LLMDist.calibrate = False\n%llm_load demo",
     "%llm_plan --ram 7MiB --context 500 --seconds 0.5",
     "between = llm._between\nllm._between = lambda: (__import__('time').sleep(0.05), between())[1]\n"
     "job = %llm_generate --background --max-new-tokens 400 --temperature 1 --seed 4 One day Anna the ant walked to the",

@@ -28,8 +28,9 @@ def kernels_won(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("llmdist.kernels.decode.choices", lambda: won)
 
 
-#: Largest difference to the layers as a share of the output's norm; int4 rounds activations on both sides alike.
-LIMITS = {"fp32": 1e-5, "bf16": 1e-5, "fp16": 1e-5, "int8": 1e-4, "int4": 3e-2}
+#: Largest difference to the layers as a share of the output's norm; int4 rounds activations on both sides alike, 16-bit
+#: weights those of the kernel to fp16.
+LIMITS = {"fp32": 1e-5, "bf16": 6e-4, "fp16": 6e-4, "int8": 1e-4, "int4": 3e-2}
 
 
 def weights(checkpoint: Checkpoint, block: str, precision: str) -> dict[str, Weight]:

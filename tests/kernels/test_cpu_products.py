@@ -50,12 +50,20 @@ def exact(x: Tensor, weight: cpu.Weight) -> Tensor:
     return x.double() @ values.double().T
 
 
+def as_kept(x: Tensor, weight: cpu.Weight) -> Tensor:
+    """Return `x` as the kernel multiplies it: for 16-bit weights and less than a prompt, fp16 near the top of its range."""
+    if isinstance(weight, PackedMatrix) or weight.dtype == torch.float32 or len(x) >= 33:
+        return x
+    power = torch.exp2(14 - torch.frexp(x.abs().amax(dim=1, keepdim=True)).exponent.double() + 1)
+    return (x.double() * power).half().double() / power
+
+
 def error(y: Tensor, x: Tensor, weight: cpu.Weight) -> float:
     """Return the largest error of `y` as a multiple of what is allowed; NaN counts as infinite."""
     values = weight.dequantise() if isinstance(weight, PackedMatrix) else weight
     scale = x.double().norm(dim=1)[:, None] * values.double().norm(dim=1)
     allowed = LIMITS[weight.precision if isinstance(weight, PackedMatrix) else "fp32"]
-    return float(((y - exact(x, weight)).abs() / (allowed * scale)).nan_to_num(torch.inf).max())
+    return float(((y - exact(as_kept(x, weight), weight)).abs() / (allowed * scale)).nan_to_num(torch.inf).max())
 
 
 def call(x: Tensor, weight: cpu.Weight, y: Tensor) -> None:
@@ -134,6 +142,27 @@ def test_a_token_gives_the_same_bits_alone_and_in_a_batch(kind: torch.dtype | st
         library.llmdist_threads(torch.get_num_threads())
         tune.retune()
         tune.choices()
+
+
+@needs_kernels
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
+def test_tokens_beyond_the_range_of_fp16_keep_their_bits(dtype: torch.dtype) -> None:
+    """One huge number beside small ones, all tiny, all zero: as exact as others; what is not finite stays so."""
+    weight = weight_of(dtype, 16, 200)
+    outlier = torch.randn(200)
+    outlier[17] = 3e6
+    for x in (outlier, torch.randn(200) * 1e-32, torch.zeros(200), torch.randn(200) * 1e30):
+        for tokens in (1, 2):
+            y = torch.empty(tokens, 16)
+            call(x.repeat(tokens, 1), weight, y)
+            if x.any():
+                assert error(y, x.repeat(tokens, 1), weight) <= 1
+            else:
+                assert not y.any()
+    for value in (torch.inf, torch.nan):
+        outlier[3], y = value, torch.empty(1, 16)
+        call(outlier[None], weight, y)
+        assert not y.isfinite().any()
 
 
 @needs_kernels
