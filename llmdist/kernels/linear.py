@@ -27,8 +27,9 @@ CHUNK_ELEMENTS = 4 << 20
 def linear(x: Tensor, weight: Weight | cuda.PackedMatrix, bias: Tensor | None = None) -> Tensor:
     """Return x (..., columns) times `weight` (rows, columns) transposed, plus `bias`, in the type of `x`.
 
-    On the CPU int4 rounds the activations to int8 in blocks of 32 (error about 0.6 % of a
-    product's norm), int8 to int16 in blocks of 256 (3e-5); both against the product with `PackedMatrix.dequantise`.
+    On the CPU the kernels round the activations: for int4 to int8 in blocks of 32 (error about 0.6 % of a product's
+    norm), for int8 to int16 in blocks of 256 (3e-5), both against the product with `PackedMatrix.dequantise`; for bf16
+    and fp16, up to 32 tokens, to fp16 after a power of two per token (2e-4).
     """
     tokens = x.numel() // x.shape[-1]
     if isinstance(weight, cuda.PackedMatrix):
