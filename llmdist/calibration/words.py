@@ -18,6 +18,8 @@ def log_words(observations: Sequence[Observation], calibration: Calibration, las
     rows += map(_row, shown)
     widths = [max(len(row[i]) for row in rows) for i in range(5)] if rows else []
     lines = ["  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in rows]
+    if shown:
+        lines.append("measured is the median token of a run without its first three")
     return "\n".join([*lines, calibration.sentence()])
 
 

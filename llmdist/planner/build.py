@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from typing import TypeVar
 
 from ..cost.workspace import workspace_bytes
-from ..errors import PlanError
+from ..errors import InfeasibleError, PlanError
 from ..hardware.profile import HardwareProfile
 from ..model.blocks import BYTES_PER_PARAMETER, EXECUTABLE_PRECISIONS, PLAIN_PRECISIONS, ModelProfile
-from ..units import parse_size
+from ..units import format_bytes, parse_size
 from .placement import Assignment
 from .problem import PlanningProblem, Workload
 
-__all__ = ["DEFAULT_CONTEXT", "DRIVER_BYTES", "build_problem", "without_unpacking"]
+__all__ = ["DEFAULT_CONTEXT", "DRIVER_BYTES", "build_problem", "unpacking_if_it_fits"]
 
 DEFAULT_CONTEXT = 2048
 #: CUDA's context, its libraries' workspaces, kernels and recorded steps: 0.83 GiB beside the plan on an H200.
 DRIVER_BYTES = 900 << 20
+_Found = TypeVar("_Found")
 _HANDSHAKE_SECONDS = 20e-6
 _FREE_MEMORY_SHARE = 0.8  # of what is free, when no cap is given
 
@@ -43,8 +45,8 @@ def build_problem(
     ------
     UnitError : a size cannot be read. PlanError : a limit does not suit the model or this version.
     """
-    if batch < 1:
-        raise PlanError(f"A batch of {batch} sequences was asked: give 1 or more.")
+    if not isinstance(batch, int) or batch < 1:
+        raise PlanError(f"A batch of {batch!r} sequences was asked: give a whole number from 1.")
     caps: dict[str, int] = {}
     for device in hardware.devices:
         asked = ram if device.kind == "cpu" else vram if device.kind == "cuda" else None
@@ -79,7 +81,20 @@ def build_problem(
     )
 
 
-def without_unpacking(problem: PlanningProblem, profile: ModelProfile) -> PlanningProblem | None:
+def unpacking_if_it_fits(
+    problem: PlanningProblem, profile: ModelProfile, found: Callable[[PlanningProblem], _Found]
+) -> _Found:
+    """Return what `found` makes of the problem; where nothing fits, of plain weights alone, which are not unpacked."""
+    try:
+        return found(problem)
+    except InfeasibleError:
+        plain = _without_unpacking(problem, profile)
+        if plain is None:
+            raise
+        return found(plain)
+
+
+def _without_unpacking(problem: PlanningProblem, profile: ModelProfile) -> PlanningProblem | None:
     """Return the problem with plain weights alone, whose workspace unpacks nothing; None where that changes nothing.
 
     A precision that is allowed must never make a plan impossible: this one is tried where `problem` has no plan.
@@ -107,10 +122,10 @@ def _workspace(profile: ModelProfile, tokens: int, batch: int, precisions: Seque
 
 def _check_memory(hardware: HardwareProfile, caps: Mapping[str, int], vram: int | str | None) -> None:
     if vram is not None:
-        parse_size(vram)
+        size = format_bytes(parse_size(vram))
         if not any(d.kind == "cuda" for d in hardware.devices):
             warnings.warn(
-                f"A GPU limit of {vram} was given, but this machine has no CUDA GPU: the plan uses the CPU; "
+                f"A GPU limit of {size} was given, but this machine has no CUDA GPU: the plan uses the CPU; "
                 "limit its memory with ram (--ram).",
                 stacklevel=4,
             )
@@ -174,10 +189,10 @@ def _kv_precision(profile: ModelProfile, kv: str | None, plain: str) -> str:
 def _context(profile: ModelProfile, context: int | None) -> int:
     if context is None:
         return min(profile.max_context, DEFAULT_CONTEXT)
-    if not 2 <= context <= profile.max_context:
+    if not isinstance(context, int) or not 2 <= context <= profile.max_context:
         raise PlanError(
-            f"A context of {context} tokens was asked, but {profile.name} was trained for "
-            f"2 to {profile.max_context}: choose a context in that range."
+            f"A context of {context!r} tokens was asked, but {profile.name} was trained for "
+            f"2 to {profile.max_context}: choose a whole number in that range."
         )
     return context
 

@@ -15,7 +15,7 @@ from pathlib import Path
 import psutil
 import torch
 
-from ..errors import LlmdistError
+from ..errors import LlmdistError, ModelError
 from ..executor import Executor, executor_for
 from ..model.checkpoint import Checkpoint
 from ..model.probe_blocks import tiny_blocks
@@ -106,8 +106,14 @@ class Worker:
         assert self._executor is not None, "Forward before Load"
         done = self._executor.run(message.tokens, message.starts, message.keep)
         greedy = message.greedy  # then the choice is made where the logits are
+        best, token_ids = done.logits.max(-1)
+        if not best.isfinite().all():
+            raise ModelError(
+                "The model's answer is not a number: weights that are NaN or infinite, or numbers beyond what its "
+                "precision holds; check the checkpoint, or load one in another precision."
+            )
         return Stepped(
-            token_ids=tuple(done.logits.argmax(-1).tolist()) if greedy else None,
+            token_ids=tuple(token_ids.tolist()) if greedy else None,
             logits=None if greedy else done.logits.float().cpu().numpy().tobytes(),
             rows=done.logits.shape[0],
             bytes_moved=done.bytes_moved,
