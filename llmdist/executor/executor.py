@@ -232,6 +232,9 @@ class Executor:
         kept: dict[int, Tensor] = {}
         for steps in self._runs:
             step = steps[0]
+            if step.device == "cpu" and step.block != "embed" and not self._one_device:
+                for batch in batches:  # waits for what a GPU still computes, which is no time of this block
+                    batch.x = batch.x.to("cpu")
             if step.block in self._on_demand:
                 self._compute_on_demand(step, batches, times)
                 continue

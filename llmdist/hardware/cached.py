@@ -50,7 +50,8 @@ def hardware_profile(
     profile = measure_apart(place, progress)
     if busy > BUSY_SHARE:
         return replace(profile, note=f"beside other work that used {busy:.0%} of the processor: not kept")
-    _store(key, profile)
+    if not profile.note:  # a GPU that was full may be free the next time
+        _store(key, profile)
     return profile
 
 
