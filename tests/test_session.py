@@ -71,6 +71,15 @@ def test_fewer_sequences_than_planned_are_judged_by_their_own_prediction(session
     assert plan.prediction_for(8) is plan.prediction
 
 
+def test_a_long_prompt_takes_what_was_planned() -> None:
+    """What the libraries set up for long prompts, whatever the model, is not counted as the model's: it was 9 MiB."""
+    session = llmdist.load("demo")
+    plan = session.plan(ram="10MiB", context=512, seconds=0.3)
+    list(session.generate([5 + i % 200 for i in range(200)], max_new_tokens=4))
+    assert session.stats.peak_bytes["cpu"] < plan.prediction.peak_bytes["cpu"] + (4 << 20)
+    session.unload()
+
+
 def test_bytes_moved_per_token_are_those_of_the_plan(session: llmdist.Session) -> None:
     """What the engine copies for one decode step is what the plan says, within 1 %."""
     plan = tight(session)

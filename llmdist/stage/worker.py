@@ -18,7 +18,7 @@ import torch
 from ..errors import LlmdistError, ModelError
 from ..executor import Executor, executor_for
 from ..model.checkpoint import Checkpoint
-from ..model.probe_blocks import tiny_blocks
+from ..model.probe_blocks import LONGEST_PROBE, tiny_blocks
 from .messages import Applied, Apply, Failed, Forward, Load, Loaded, Message, Reply, Stepped, Working
 
 __all__ = ["Worker"]
@@ -55,7 +55,7 @@ class Worker:
         self._heard = heard
         self._executor: Executor | None = None
         for dtype in (torch.bfloat16, torch.float32):  # the libraries' own pools belong to the base
-            for tokens in (32, 1):
+            for tokens in (LONGEST_PROBE, 32, 1):
                 tiny_blocks(dtype=dtype)(tokens)
         _forget_peak()
         self._base = _resident_bytes()
