@@ -22,7 +22,8 @@ LONGEST_PROBE = 64
 
 def tiny_blocks(device: str | torch.device = "cpu", dtype: torch.dtype = torch.bfloat16) -> Callable[[int], None]:
     """Return a function that runs one attention and one MLP block on up to `LONGEST_PROBE` tokens."""
-    from ..kernels.decode import FUSED_TOKENS, FusedAttention, FusedMlp, fused_block  # the kernels know the config of this package
+    # Not above: the kernels know the config of this package.
+    from ..kernels.decode import FUSED_TOKENS, FusedAttention, FusedMlp, fused_block
 
     config = ModelConfig.from_hf(
         {"model_type": "llama", "hidden_size": 64, "num_attention_heads": 2, "intermediate_size": 128,

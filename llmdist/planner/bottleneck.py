@@ -114,7 +114,8 @@ def _device(plan: PlanResult, name: str, seconds: float, total: str) -> str:
     if seconds - fixed > 1.05 * reading:
         return (
             f"Computing on {name} limits: {format_seconds(seconds - fixed)} of {total} at "
-            f"{device.flops / 1e12:.3g} TFLOP/s, where reading weights and KV cache would take {format_seconds(reading)}."
+            f"{device.flops / 1e12:.3g} TFLOP/s, where reading weights and KV cache would take "
+            f"{format_seconds(reading)}."
         )
     return (
         f"The memory of {name} limits: reading weights and KV cache at {format_rate(device.bandwidth)} takes "
