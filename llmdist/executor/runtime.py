@@ -70,6 +70,10 @@ class Runtime(Protocol):
         """Return the multiprocessors of `device`."""
         ...
 
+    def has_bf16(self, device: str) -> bool:
+        """Whether `device` computes in bf16."""
+        ...
+
     def pinned(self, nbytes: int) -> Tensor:
         """Return host memory (uint8) of exactly `nbytes` that copies to a device do not wait for."""
         ...
@@ -114,6 +118,9 @@ class CudaRuntime:
 
     def multiprocessors(self, device: str) -> int:
         return int(torch.cuda.get_device_properties(device).multi_processor_count)
+
+    def has_bf16(self, device: str) -> bool:
+        return device == "cpu" or torch.cuda.get_device_capability(device) >= (8, 0)
 
     def pinned(self, nbytes: int) -> Tensor:
         return _registered(aligned_buffer(nbytes)) if nbytes else aligned_buffer(0)

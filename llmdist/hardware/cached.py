@@ -20,7 +20,7 @@ from .profile import Device, HardwareProfile
 
 __all__ = ["busy_share", "cache_file", "hardware_profile"]
 
-CACHE_VERSION = 9
+CACHE_VERSION = 10
 #: Rates measured while other work uses more of the processor than this are used once and not kept.
 BUSY_SHARE = 0.3
 

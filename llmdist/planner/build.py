@@ -58,7 +58,7 @@ def build_problem(
         elif device.kind == "cpu":
             caps[device.name] = int(device.free_bytes * _FREE_MEMORY_SHARE)
     _check_memory(hardware, caps, vram)
-    chosen = _precisions(profile, precision)
+    chosen = _without_bf16(_precisions(profile, precision), hardware)
     plain = _plain(chosen)
     tokens = _context(profile, context)
     devices = tuple(d for d in hardware.devices if disk or d.kind != "disk")
@@ -150,6 +150,17 @@ def _precisions(profile: ModelProfile, precision: str | Sequence[str] | None) ->
             f"which llmdist does not quantise: give one of {', '.join(PLAIN_PRECISIONS)}."
         )
     return tuple(dict.fromkeys(names))
+
+
+def _without_bf16(precisions: tuple[str, ...], hardware: HardwareProfile) -> tuple[str, ...]:
+    """Return the precisions with fp16 in place of bf16 where a GPU has none, and say so."""
+    lacking = [d for d in hardware.devices if d.kind == "cuda" and not d.has_bf16]
+    if "bf16" not in precisions or not lacking:
+        return precisions
+    if hardware.source == "measured":
+        names = ", ".join(f"{d.name} ({d.label})" for d in lacking)
+        warnings.warn(f"{names} cannot compute in bf16: the plan takes fp16 in its place.", stacklevel=4)
+    return tuple("fp16" if name == "bf16" else name for name in precisions)
 
 
 def _modes(profile: ModelProfile, hardware: HardwareProfile) -> tuple[str, ...]:

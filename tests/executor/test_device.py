@@ -12,6 +12,7 @@ from virtual_devices import COMPILED, VirtualRuntime
 from llmdist.errors import HardwareError
 from llmdist.executor import Executor
 from llmdist.executor.device_times import DeviceTimes
+from llmdist.kernels.cuda_module import refusal
 from llmdist.planner.placement import Assignment
 
 pytestmark = [COMPILED, pytest.mark.usefixtures("store")]
@@ -106,6 +107,28 @@ def test_a_card_that_the_kernels_refuse_computes_by_plain_layers(tmp_path: Path)
         executor.close()
     for one, other in zip(*found, strict=True):
         assert (one - other).abs().max() < TOLERANCE * other.abs().max()
+
+
+@pytest.mark.parametrize("precision", ["fp16", "int8"])
+def test_a_card_without_bf16_computes_in_fp16(tmp_path: Path, precision: str) -> None:
+    """Through kernels of fp16, in plain weights and in quantised ones; the logits are those of the plain layers."""
+    checkpoint = model(tmp_path)
+    placement = placed(checkpoint, precision).moved({"embed": Assignment("cpu", "cpu", precision)})
+
+    class Turing(VirtualRuntime):
+        def has_bf16(self, device: str) -> bool:
+            return device == "cpu"
+
+    runtime = Turing()
+    executor = Executor(checkpoint, placement, 64, runtime=runtime)
+    plain = Executor(checkpoint, placement, 64, runtime=Turing())
+    plain.device_blocks.compute = lambda *_: None  # type: ignore[method-assign]
+    assert executor.dtype == torch.float16 and executor.note == ""
+    for got, expected in zip(decode(executor, [3, 700]), decode(plain, [3, 700]), strict=True):
+        assert (got - expected).abs().max() < TOLERANCE * expected.abs().max()
+    assert refusal("Tesla T4", 7, 5, sorted(runtime.compiled)) is None
+    executor.close()
+    plain.close()
 
 
 def test_what_another_device_computed_meanwhile_is_no_time_of_a_gpus_block() -> None:
