@@ -9,7 +9,7 @@ from typing import TypeVar
 
 from ..cost.workspace import workspace_bytes
 from ..errors import InfeasibleError, PlanError
-from ..hardware.profile import HardwareProfile
+from ..hardware.profile import Device, HardwareProfile
 from ..model.blocks import BYTES_PER_PARAMETER, EXECUTABLE_PRECISIONS, PLAIN_PRECISIONS, ModelProfile
 from ..units import format_bytes, parse_size
 from .placement import Assignment
@@ -49,12 +49,13 @@ def build_problem(
         raise PlanError(f"A batch of {batch!r} sequences was asked: give a whole number from 1.")
     caps: dict[str, int] = {}
     for device in hardware.devices:
-        asked = ram if device.kind == "cpu" else vram if device.kind == "cuda" else None
+        limit = ram if device.kind == "cpu" else vram if device.kind == "cuda" else None
+        asked = None if limit is None else _given(parse_size(limit), device, hardware)
         if device.kind == "cuda" and hardware.source == "measured":  # a known machine's memory is without it
-            whole = device.free_bytes if asked is None else parse_size(asked)
+            whole = device.free_bytes if asked is None else asked
             caps[device.name] = max(0, whole - DRIVER_BYTES)
         elif asked is not None:
-            caps[device.name] = parse_size(asked)
+            caps[device.name] = asked
         elif device.kind == "cpu":
             caps[device.name] = int(device.free_bytes * _FREE_MEMORY_SHARE)
     _check_memory(hardware, caps, vram)
@@ -118,6 +119,18 @@ def _workspace(profile: ModelProfile, tokens: int, batch: int, precisions: Seque
         profile.blocks, profile.hidden_size, profile.vocab_size, tokens, batch, _plain(precisions),
         quantised=any(name not in PLAIN_PRECISIONS for name in precisions), int8_cache=int8_cache,
     )  # fmt: skip
+
+
+def _given(limit: int, device: Device, hardware: HardwareProfile) -> int:
+    """Return the limit, at most the device's whole memory; where less than it is free, say so."""
+    if hardware.source == "measured" and limit > device.free_bytes:
+        name, taken = device.name, min(limit, device.memory_bytes)
+        free, whole = format_bytes(device.free_bytes), format_bytes(device.memory_bytes)
+        words = f"A limit of {format_bytes(limit)} was given for {name}, which has {whole}, {free} of them free now"
+        end = "." if taken == limit else f": {whole} is taken."
+        warnings.warn(words + end, stacklevel=4)
+        return taken
+    return limit
 
 
 def _check_memory(hardware: HardwareProfile, caps: Mapping[str, int], vram: int | str | None) -> None:

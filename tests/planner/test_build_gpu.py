@@ -70,3 +70,17 @@ def test_where_a_gpu_has_no_bf16_the_plan_takes_fp16_and_says_so() -> None:
         )
     assert build_problem(shape("qwen3-8b"), pc).precisions == ("bf16",)
     assert HardwareProfile.from_json(old.to_json()) == old
+
+
+def test_a_limit_above_what_is_there_is_told() -> None:
+    """Above the free memory it holds, with a sentence; above the whole, the whole is taken. Not of known machines."""
+    for given, cap, words in (
+        ("62GiB", 62 * GIB, r"62 GiB was given for cpu, which has 64 GiB, 60 GiB of them free now\.$"),
+        ("100TiB", 64 * GIB, r"102400 GiB was given .* which has 64 GiB, 60 GiB of them free now: 64 GiB is taken\.$"),
+    ):
+        with pytest.warns(UserWarning, match=words):
+            assert build_problem(shape("qwen3-8b"), machine(), ram=given).cap("cpu") == cap
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        build_problem(shape("qwen3-8b"), machine(), ram="60GiB", vram="8GiB")
+        assert build_problem(shape("qwen3-8b"), machine("nominal"), ram="62GiB").cap("cpu") == 62 * GIB
