@@ -17,6 +17,7 @@ from llmdist.events import IterationFinished, PlanStarted
 from llmdist.planner.placement import Placement
 from llmdist_widgets import generation_html, plan_html, write_report
 from llmdist_widgets.replay import VIEW_BYTES, interactive, search_replay
+from llmdist_widgets.svg import WIDTH
 from llmdist_widgets.theme import cividis
 from llmdist_widgets.timeline import timeline_svg
 
@@ -136,3 +137,19 @@ def test_copies_long_before_a_token_do_not_press_it_flat():
     assert re.search(r'stroke="#E69F00" stroke-width="\d+" d="M150\.0 [\d.]+h\d+\.\d"', svg)
     short = timeline_svg(Timeline((*spans, Span("c", "copy cpu", "copy", -0.001, 0.002)), 0.010))
     assert "1 copy began earlier" in short and ">-10<" not in short and ">-5<" not in short
+
+
+def test_fast_plans_have_no_exponent_and_no_cut_label():
+    """Headline, band, facts and the chart's labels write 1208 tokens/s in full, inside the picture."""
+    plan, events = make_plan()
+    fast = replace(plan, prediction=replace(plan.prediction, tokens_per_second=3612.4, spread=0.4))
+    text, generation = make_generation(fast)
+    generation[0] = replace(generation[0], predicted_tokens_per_second=13612.4)
+    generation[-1] = replace(generation[-1], tokens_per_second=1208.3)
+    html = plan_html(fast, events) + generation_html(text, generation)
+    assert "3612 tokens/s predicted</b>, 1623 to 8040 expected" in html
+    assert "1208 tokens/s</b> (predicted 13612)" in html
+    speed = next(picture for picture in pictures(html) if "Speed over tokens" in picture)
+    label = re.search(r'<text x="(\d+)"[^>]*>predicted 13612<', speed)
+    assert label and int(label[1]) + 8.5 * len("predicted 13612") <= WIDTH
+    assert "e+0" not in re.sub(r"base64,[^\"]*", "", html) + "".join(pictures(html))

@@ -32,7 +32,7 @@ from llmdist.planner import (
 )  # fmt: skip
 from llmdist.planner.stop import Progress
 from llmdist.planner.tables import cost_tables
-from llmdist.units import format_bytes, format_seconds
+from llmdist.units import format_bytes, format_seconds, format_speed
 
 from .editor_compare import Comparison
 from .editor_draft import Draft
@@ -248,8 +248,9 @@ class PlacementEditor:
             self.draft.replace(self.draft.choice_of(found.placement))
         self.on_change()
         return (
-            f"The ants kept {len(locks)} locked block{'s' * (len(locks) != 1)}: {before.tokens_per_second:.1f} -> "
-            f"{found.prediction.tokens_per_second:.1f} tokens/s predicted."
+            f"The ants kept {len(locks)} locked block{'s' * (len(locks) != 1)}: "
+            f"{format_speed(before.tokens_per_second)} -> {format_speed(found.prediction.tokens_per_second)} "
+            "tokens/s predicted."
         )
 
     def stop_search(self) -> None:

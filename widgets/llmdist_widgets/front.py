@@ -7,7 +7,7 @@ from html import escape
 from math import log10
 
 from llmdist.planner import FrontPlan, ParetoFront, PlanResult
-from llmdist.units import format_bytes
+from llmdist.units import format_bytes, format_speed
 
 from .svg import WIDTH, Canvas, image, log_ticks, nice_ticks
 from .theme import HTML_STYLE, cividis
@@ -115,6 +115,6 @@ def _row(cells: Sequence[str], chosen: bool) -> str:
 
 def _range_words(front: ParetoFront) -> str:
     def words(own: FrontPlan) -> str:
-        return f"{own.tokens_per_second:.3g} tokens/s in {format_bytes(own.memory_bytes)}"
+        return f"{format_speed(own.tokens_per_second)} tokens/s in {format_bytes(own.memory_bytes)}"
 
     return f"From {words(front[0])} to {words(front[-1])}."

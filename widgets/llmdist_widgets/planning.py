@@ -10,10 +10,10 @@ from html import escape
 from llmdist.events import Event, IterationFinished, PlanFinished, PlanStarted
 from llmdist.planner.placement import EIGHTHS, Assignment, Placement
 from llmdist.planner.result import HistoryRow, PlanResult
-from llmdist.units import format_bytes, format_seconds
+from llmdist.units import format_bytes, format_seconds, format_speed
 
 from .replay import VIEW_BYTES, interactive, search_replay
-from .svg import WIDTH, Canvas, block_ticks, image, line_path, nice_ticks, step_path
+from .svg import WIDTH, Canvas, block_ticks, image, line_path, nice_ticks, short, step_path
 from .theme import DEMAND, HTML_STYLE, RESIDENT, SHARED, STREAMED, cividis
 
 __all__ = ["convergence_svg", "memory_bars", "pheromone_svg", "placement_svg", "plan_html"]
@@ -265,13 +265,13 @@ def _curve_labels(
     right: float,
     mean: str,
 ) -> None:
-    wanted = [(y_of(1e3 * row.best), f"best {1e3 * row.best:.4g} ms", "bestt b")]
+    wanted = [(y_of(1e3 * row.best), f"best {short(1e3 * row.best, 4)} ms", "bestt b")]
     if math.isfinite(row.mean):
         wanted.append((y_of(1e3 * row.mean), mean, "soft"))
     if bound > 0:
         y = y_of(1e3 * bound)
         canvas.line(LEFT, y, right, y, "bound", 'stroke-width="2" stroke-dasharray="7 4"')
-        wanted.append((y + 1, f"bound {1e3 * bound:.4g} ms", "boundt b"))
+        wanted.append((y + 1, f"bound {short(1e3 * bound, 4)} ms", "boundt b"))
     last = -math.inf
     for y, words, kind in sorted(wanted):
         last = max(y + 4, last + 17)
@@ -295,9 +295,11 @@ def plan_html(plan: PlanResult, events: Sequence[Event]) -> str:
     )
     finished = [event for event in events if isinstance(event, PlanFinished)]
     reason = f" ({finished[-1].reason})" if finished else ""
-    speed = f"{p.tokens_per_second:.3g} tokens/s predicted {escape(plan.provenance)}"
+    speed = f"{format_speed(p.tokens_per_second)} tokens/s predicted {escape(plan.provenance)}"
+    low, high = map(format_speed, p.band)
+    band = f", {low} to {high} expected" if p.spread else ""
     facts = (
-        f"<b>{speed.strip()}</b>{plan.band_words()}, {quality}. "
+        f"<b>{speed.strip()}</b>{band}, {quality}. "
         f"First token after {format_seconds(p.ttft_seconds)}, then {format_seconds(p.tpot_seconds)} each; "
         f"{format_bytes(p.bytes_per_token)} copied per token."
     )

@@ -13,7 +13,7 @@ from html import escape
 
 from .theme import SVG_STYLE
 
-__all__ = ["WIDTH", "Canvas", "block_ticks", "image", "line_path", "log_ticks", "nice_ticks", "step_path"]
+__all__ = ["WIDTH", "Canvas", "block_ticks", "image", "line_path", "log_ticks", "nice_ticks", "short", "step_path"]
 
 WIDTH = 960
 
@@ -97,6 +97,11 @@ def nice_ticks(low: float, high: float, count: int = 5) -> list[float]:
     if not (math.isfinite(low) and math.isfinite(high)) or high <= low:
         low, high = (low, low + 1.0) if math.isfinite(low) else (0.0, 1.0)
     raw = (high - low) / max(1, count - 1)
+def short(value: float, digits: int = 3) -> str:
+    """Return a number in `digits` digits, or all of it where it has more before the point; as `number` of draw.js."""
+    return f"{value:.0f}" if abs(value) >= 10**digits - 0.5 else f"{value:.{digits}g}"
+
+
     power = 10.0 ** math.floor(math.log10(raw))
     step = power * min((m for m in (1, 2, 2.5, 5, 10) if m * power >= raw * 0.999), default=10)
     first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)

@@ -14,6 +14,7 @@ export function secondsText(s) {
   return `${(s * 1e6).toFixed(0)} µs`;
 }
 
+// As `format_speed` of llmdist.units.
 export const rateText = (v) => (Number.isFinite(v) && v > 0 ? (v >= 100 ? v.toFixed(0) : v.toPrecision(3)) : "0");
 
 export const gapText = (gap) => (!Number.isFinite(gap) ? "unknown" : gap < 1e-4 ? "best possible" : `${(100 * gap).toFixed(gap < 0.1 ? 1 : 0)} %`);
