@@ -16,7 +16,7 @@ from .replay import VIEW_BYTES, interactive, search_replay
 from .svg import WIDTH, Canvas, block_ticks, image, line_path, nice_ticks, short, step_path
 from .theme import DEMAND, HTML_STYLE, RESIDENT, SHARED, STREAMED, cividis
 
-__all__ = ["convergence_svg", "memory_bars", "pheromone_svg", "placement_svg", "plan_html"]
+__all__ = ["convergence_svg", "gap_words", "memory_bars", "pheromone_svg", "placement_svg", "plan_html"]
 
 LEFT, RIGHT = 150, WIDTH - 20
 SPAN = RIGHT - LEFT
@@ -288,11 +288,22 @@ def shortened(words: str, limit: int = 600) -> str:
 def plan_html(plan: PlanResult, events: Sequence[Event]) -> str:
     """Return the static view of a plan: headline, placement, convergence, pheromone."""
     p = plan.prediction
-    quality = (
-        "proven optimal"
-        if plan.proven_optimal
-        else f"at most {plan.gap:.1%} from the best possible"
-    )
+def gap_words(seconds: float, bound_seconds: float, fits: bool = True) -> str:
+    """Return how good a placement is against the bound; `gapFigure` of editor_words.js says the same.
+
+    One that is over a cap can be faster than the bound, which is of those that fit.
+    """
+    if not math.isfinite(seconds):
+        return "impossible, no path for activations"
+    gap = seconds / bound_seconds - 1 if bound_seconds > 0 else math.inf
+    if gap < -1e-6:
+        return f"beyond the bound, faster than {'the locks of the plan allow' if fits else 'all that fit'}"
+    if gap < 1e-4:
+        return "proven optimal" if fits else "as fast as the bound"
+    return f"at most {gap:.1%} from the best possible" if math.isfinite(gap) else "no bound is known"
+
+
+    quality = gap_words(max(plan.objective_seconds, plan.bound_seconds), plan.bound_seconds)
     finished = [event for event in events if isinstance(event, PlanFinished)]
     reason = f" ({finished[-1].reason})" if finished else ""
     speed = f"{format_speed(p.tokens_per_second)} tokens/s predicted {escape(plan.provenance)}"
