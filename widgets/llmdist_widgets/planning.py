@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from html import escape
 
 from llmdist.events import Event, IterationFinished, PlanFinished, PlanStarted
-from llmdist.planner.placement import EIGHTHS, Assignment, Placement
+from llmdist.planner.placement import EIGHTHS, Assignment
 from llmdist.planner.result import HistoryRow, PlanResult
 from llmdist.units import format_bytes, format_seconds, format_speed
 
@@ -136,7 +136,7 @@ def placement_svg(plan: PlanResult) -> str:
     for row, name in enumerate(devices):
         canvas.rect(LEFT, top + row * high + 2, SPAN, high - 4, kind="track")
         canvas.text(LEFT - 8, top + high * (row + 0.5) + 4, name, "ink b", "end")
-    _chips(canvas, plan.placement, devices, top, high)
+    _chips(canvas, plan, top, high)
     block_axis(canvas, blocks, under)
     caps = {name: plan.problem.cap(name) for name in plan.prediction.peak_bytes}
     canvas.text(16, under + 62, "Predicted memory peak", "ink b")
@@ -153,17 +153,15 @@ _MODES = (
 _COLOURS = {mode: colour for mode, colour, _ in _MODES}
 
 
-def _chips(
-    canvas: Canvas, placement: Placement, devices: Sequence[str], top: float, high: float
-) -> None:
+def _chips(canvas: Canvas, plan: PlanResult, top: float, high: float) -> None:
     """Draw runs of equal choices as chips, with a gap between blocks while it can be seen.
 
-    Of a shared block the CPU's row has as much of a chip as the CPU computes.
+    Of a shared block the row of the CPU beside its device has as much of a chip as that CPU computes.
     """
     width = SPAN / len(placement.blocks)
     gap = 2.0 if width >= 12 else 0.0
     paths = {colour: "" for _, colour, _ in _MODES}
-    host = devices.index("cpu") if "cpu" in devices else None
+    placement, devices = plan.placement, [device.name for device in plan.problem.devices]
     words: list[tuple[float, float, Assignment, float]] = []
     for start, end, _choice in runs(placement.assignments):
         assignment = placement.assignments[start]
@@ -174,10 +172,11 @@ def _chips(
             x, wide = LEFT + width * first + gap / 2, width * (last - first) - gap
             paths[colour] += _box(x, y, wide, high - 8)
             if assignment.copies:
+        host = plan.problem.host(assignment.exec_device) if assignment.cpu_eighths else None
                 paths[STREAMED] += _box(x, home, wide, 4)
-            if assignment.cpu_eighths and host is not None:
+            if host is not None:
                 part = (high - 8) * assignment.cpu_eighths / EIGHTHS
-                paths[SHARED] += _box(x, top + high * (host + 1) - 4 - part, wide, part)
+                paths[SHARED] += _box(x, top + high * (devices.index(host.name) + 1) - 4 - part, wide, part)
         if width * (end - start) > 8.0 * len(assignment.precision) + 8:
             words.append((LEFT + width * (start + end) / 2, y, assignment, 7.6 * len(assignment.precision) + 8))
     for colour, path in paths.items():
