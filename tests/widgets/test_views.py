@@ -14,8 +14,9 @@ import pytest
 
 from llmdist.cost.timeline import Span, Timeline
 from llmdist.events import IterationFinished, PlanStarted
-from llmdist.planner.placement import Placement
+from llmdist.planner.placement import Assignment, Placement
 from llmdist_widgets import generation_html, plan_html, write_report
+from llmdist_widgets.planning import placement_svg
 from llmdist_widgets.replay import VIEW_BYTES, interactive, search_replay
 from llmdist_widgets.svg import WIDTH
 from llmdist_widgets.theme import cividis
@@ -121,6 +122,7 @@ def test_report_loads_nothing_from_elsewhere(tmp_path):
     page = write_report(tmp_path / "r.html", plan, events, generation, text).read_text()
     addresses = re.findall(r"""(?:src|href)=["']([^"']{0,30})|url\(["']?([^)"']{0,20})|(?:fetch|import)\(""", page)
     assert page.count("<script>") == 2 and "<link" not in page
+    assert "display:flex;flex-wrap:wrap" in page  # the slider and its words: a narrow page does not scroll sideways
     assert all(a.startswith("data:image/svg+xml;base64,"[: len(a)]) and a for a, _ in addresses), addresses
 
 
@@ -153,3 +155,16 @@ def test_fast_plans_have_no_exponent_and_no_cut_label():
     label = re.search(r'<text x="(\d+)"[^>]*>predicted 13612<', speed)
     assert label and int(label[1]) + 8.5 * len("predicted 13612") <= WIDTH
     assert "e+0" not in re.sub(r"base64,[^\"]*", "", html) + "".join(pictures(html))
+
+
+def test_a_legend_of_four_modes_stays_inside_the_picture():
+    """The second row of the legend moves the strip down; nothing is written beyond the right edge."""
+    plan, _ = make_plan()
+    moves = {f"layers.{n}.mlp": Assignment("cuda:0", "cuda:0", "bf16", 3) for n in range(9)}
+    moves |= {f"layers.{n}.attention": Assignment("cuda:0", "cpu", "bf16", 0, True) for n in range(9)}
+    few, many = (placement_svg(replace(plan, placement=one)) for one in (plan.placement, plan.placement.moved(moves)))
+    assert "on demand (9)" in many
+    for svg in (few, many):
+        found = re.findall(r'<text x="(\d+)" y="\d+" class="soft">([^<]+)<', svg)
+        assert "its weights rest here" in {words for _, words in found}
+        assert all(int(x) + 7.2 * len(words) <= WIDTH for x, words in found)

@@ -91,18 +91,19 @@ def front_html(front: ParetoFront, in_force: PlanResult | None = None) -> str:
     """Return the static view: headline, picture, table; the plan in force is marked in all of them."""
     chosen = front.number_of(in_force)
     words = f"{front.headline()}. {_range_words(front)}"
-    head = "".join(f'<th scope="col" style="{_CELL}">{escape(name)}</th>' for name in front.HEADINGS)
+    head = "".join(f'<th scope="col" style="{_HEAD}">{escape(name)}</th>' for name in front.HEADINGS)
     rows = "".join(_row(row, number == chosen) for number, row in enumerate(front.rows(), 1))
     said = f"Plan {chosen} is in force." if chosen else "None of them is in force: %llm_plan --pick N takes plan N."
     return (
         f'<div style="{HTML_STYLE}"><div><b>{escape(front.headline())}.</b> {said}</div>'
         f"{image(front_svg(front, in_force), words)}"
-        f'<table style="border-collapse:collapse;margin:4px 0"><thead><tr>{head}</tr></thead>'
-        f"<tbody>{rows}</tbody></table></div>"
+        '<div style="overflow-x:auto"><table style="border-collapse:collapse;margin:4px 0">'
+        f"<thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div></div>"
     )
 
 
-_CELL = "text-align:right;padding:3px 12px;white-space:nowrap"
+_CELL = "text-align:right;padding:3px 10px;white-space:nowrap"
+_HEAD = f"{_CELL};white-space:normal;vertical-align:bottom"
 
 
 def _row(cells: Sequence[str], chosen: bool) -> str:

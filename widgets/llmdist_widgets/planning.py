@@ -121,18 +121,22 @@ def placement_svg(plan: PlanResult) -> str:
     """Return the placement: a row per device, a column per block, and memory against its cap."""
     devices = [device.name for device in plan.problem.devices]
     blocks = plan.placement.blocks
-    high, top = 34, 62
-    under = top + high * len(devices)
-    canvas = Canvas(under + 84 + 30 * len(plan.prediction.peak_bytes), "Placement of the blocks")
+    high = 34
+    canvas = Canvas(146 + high * len(devices) + 30 * len(plan.prediction.peak_bytes), "Placement of the blocks")
     canvas.text(16, 24, f"Placement {plan.provenance}".strip(), "ink b")
     entries = [
         (colour, words.format(count))
         for mode, colour, words in _MODES
         if (count := plan.placement.count(mode)) or mode in ("resident", "streamed")
     ]
-    x = canvas.legend(LEFT, 46, entries)
-    canvas.add(f'<rect x="{x:.0f}" y="39" width="14" height="4" fill="{STREAMED}"/>')
-    canvas.text(x + 20, 46, "its weights rest here", "soft")
+    x, y = canvas.legend(LEFT, 46, entries, RIGHT)
+    if x + 165 > RIGHT:
+        x, y = LEFT, y + 18
+    canvas.add(f'<rect x="{x:.0f}" y="{y - 7:.0f}" width="14" height="4" fill="{STREAMED}"/>')
+    canvas.text(x + 20, y, "its weights rest here", "soft")
+    canvas.height += round(y - 46)
+    top = y + 16
+    under = top + high * len(devices)
     for row, name in enumerate(devices):
         canvas.rect(LEFT, top + row * high + 2, SPAN, high - 4, kind="track")
         canvas.text(LEFT - 8, top + high * (row + 0.5) + 4, name, "ink b", "end")
@@ -158,21 +162,21 @@ def _chips(canvas: Canvas, plan: PlanResult, top: float, high: float) -> None:
 
     Of a shared block the row of the CPU beside its device has as much of a chip as that CPU computes.
     """
+    placement, devices = plan.placement, [device.name for device in plan.problem.devices]
     width = SPAN / len(placement.blocks)
     gap = 2.0 if width >= 12 else 0.0
     paths = {colour: "" for _, colour, _ in _MODES}
-    placement, devices = plan.placement, [device.name for device in plan.problem.devices]
     words: list[tuple[float, float, Assignment, float]] = []
     for start, end, _choice in runs(placement.assignments):
         assignment = placement.assignments[start]
         colour = _COLOURS[assignment.mode]
         y = top + high * devices.index(assignment.exec_device) + 4
         home = top + high * devices.index(assignment.home_device) + high / 2 - 2
+        host = plan.problem.host(assignment.exec_device) if assignment.cpu_eighths else None
         for first, last in [(i, i + 1) for i in range(start, end)] if gap else [(start, end)]:
             x, wide = LEFT + width * first + gap / 2, width * (last - first) - gap
             paths[colour] += _box(x, y, wide, high - 8)
             if assignment.copies:
-        host = plan.problem.host(assignment.exec_device) if assignment.cpu_eighths else None
                 paths[STREAMED] += _box(x, home, wide, 4)
             if host is not None:
                 part = (high - 8) * assignment.cpu_eighths / EIGHTHS
@@ -284,9 +288,6 @@ def shortened(words: str, limit: int = 600) -> str:
     return words[: words.rfind("\n", 0, limit)] + "\n... and more; the plan in words has all of it"
 
 
-def plan_html(plan: PlanResult, events: Sequence[Event]) -> str:
-    """Return the static view of a plan: headline, placement, convergence, pheromone."""
-    p = plan.prediction
 def gap_words(seconds: float, bound_seconds: float, fits: bool = True) -> str:
     """Return how good a placement is against the bound; `gapFigure` of editor_words.js says the same.
 
@@ -302,6 +303,9 @@ def gap_words(seconds: float, bound_seconds: float, fits: bool = True) -> str:
     return f"at most {gap:.1%} from the best possible" if math.isfinite(gap) else "no bound is known"
 
 
+def plan_html(plan: PlanResult, events: Sequence[Event]) -> str:
+    """Return the static view of a plan: headline, placement, convergence, pheromone."""
+    p = plan.prediction
     quality = gap_words(max(plan.objective_seconds, plan.bound_seconds), plan.bound_seconds)
     finished = [event for event in events if isinstance(event, PlanFinished)]
     reason = f" ({finished[-1].reason})" if finished else ""

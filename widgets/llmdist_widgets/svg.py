@@ -38,7 +38,7 @@ class Canvas:
         `kind` are CSS classes of the theme.
         """
         place = "" if anchor == "start" else f' text-anchor="{anchor}"'
-        if 6.9 * len(words) > room:
+        if 7.3 * len(words) > room:
             place += f' textLength="{room:.0f}" lengthAdjust="spacingAndGlyphs"'
         self.add(f'<text x="{x:.0f}" y="{y:.0f}" class="{kind}"{place}>{escape(words)}</text>')
 
@@ -55,13 +55,18 @@ class Canvas:
         ends = f'x1="{x1:.1f}" y1="{y1:.1f}" x2="{x2:.1f}" y2="{y2:.1f}"'
         self.add(f'<line {ends} class="{kind}" {extra}/>')
 
-    def legend(self, x: float, y: float, entries: Sequence[tuple[str, str]]) -> float:
-        """Write (colour, label) entries in a row that starts at (x, y); return where it ends."""
+    def legend(
+        self, x: float, y: float, entries: Sequence[tuple[str, str]], right: float = math.inf
+    ) -> tuple[float, float]:
+        """Write (colour, label) entries in rows that start at (x, y) and end before `right`; return where they end."""
+        left = x
         for colour, label in entries:
+            if x > left and x + 17 + 7.0 * len(label) > right:
+                x, y = left, y + 18
             self.rect(x, y - 10, 12, 12, colour)
             self.text(x + 17, y, label, "soft")
             x += 34 + 7.0 * len(label)
-        return x
+        return x, y
 
     def y_axis(
         self, ticks: Sequence[float], scale: Callable[[float], float], left: float, right: float
@@ -92,16 +97,16 @@ def image(svg: str, words: str) -> str:
     )
 
 
-def nice_ticks(low: float, high: float, count: int = 5) -> list[float]:
-    """Return about `count` round numbers that cover low..high."""
-    if not (math.isfinite(low) and math.isfinite(high)) or high <= low:
-        low, high = (low, low + 1.0) if math.isfinite(low) else (0.0, 1.0)
-    raw = (high - low) / max(1, count - 1)
 def short(value: float, digits: int = 3) -> str:
     """Return a number in `digits` digits, or all of it where it has more before the point; as `number` of draw.js."""
     return f"{value:.0f}" if abs(value) >= 10**digits - 0.5 else f"{value:.{digits}g}"
 
 
+def nice_ticks(low: float, high: float, count: int = 5) -> list[float]:
+    """Return about `count` round numbers that cover low..high."""
+    if not (math.isfinite(low) and math.isfinite(high)) or high <= low:
+        low, high = (low, low + 1.0) if math.isfinite(low) else (0.0, 1.0)
+    raw = (high - low) / max(1, count - 1)
     power = 10.0 ** math.floor(math.log10(raw))
     step = power * min((m for m in (1, 2, 2.5, 5, 10) if m * power >= raw * 0.999), default=10)
     first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
