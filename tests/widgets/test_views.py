@@ -19,7 +19,7 @@ from llmdist_widgets import generation_html, plan_html, write_report
 from llmdist_widgets.planning import placement_svg
 from llmdist_widgets.replay import VIEW_BYTES, interactive, search_replay
 from llmdist_widgets.svg import WIDTH
-from llmdist_widgets.theme import cividis
+from llmdist_widgets.theme import PASS, cividis
 from llmdist_widgets.timeline import timeline_svg
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -155,6 +155,17 @@ def test_fast_plans_have_no_exponent_and_no_cut_label():
     label = re.search(r'<text x="(\d+)"[^>]*>predicted 13612<', speed)
     assert label and int(label[1]) + 8.5 * len("predicted 13612") <= WIDTH
     assert "e+0" not in re.sub(r"base64,[^\"]*", "", html) + "".join(pictures(html))
+
+
+@pytest.mark.parametrize("priced", [True, False])
+def test_the_price_of_a_pass_has_its_own_colour_and_words(priced):
+    """It stands before 0 and is not counted as a wait; without a price the picture does not name it."""
+    spans = (Span("embed", "cpu", "compute", 0.0, 0.001), Span("head", "cpu", "compute", 0.001, 0.0017))
+    price = (Span("embed", "cpu", "pass", -0.0036, 0.0),) if priced else ()
+    svg = timeline_svg(Timeline(spans, 0.0017), Timeline((*price, *spans), 0.0053 if priced else 0.0017))
+    assert ("price of a pass</text>" in svg) is priced and (f'stroke="{PASS}"' in svg) is priced
+    assert ("5.3 ms, 3.6 ms of it the price of a pass, 0 ms waiting for weights" in svg) is priced
+    assert ('<path stroke="url(#w)"' not in svg) and "began earlier" not in svg
 
 
 def test_a_legend_of_four_modes_stays_inside_the_picture():
