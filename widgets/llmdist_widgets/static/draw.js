@@ -60,7 +60,7 @@ function ticks(low, high, count = 4) {
   const raw = (high - low || 1) / count, power = 10 ** Math.floor(Math.log10(raw));
   const step = power * [1, 2, 2.5, 5, 10].find((m) => m * power >= raw * 0.999);
   const found = [];
-  for (let v = Math.ceil(low / step - 1e-9) * step; v <= high + 1e-9 * step; v += step) found.push(Number(v.toPrecision(10)));
+  for (let k = Math.ceil(low / step - 1e-9); k * step <= high + 1e-9 * step; k++) found.push(Number((k * step).toPrecision(10)));
   return found;
 }
 
