@@ -28,4 +28,5 @@ def _row(seen: Observation) -> tuple[str, ...]:
     expected = f"{told / band:.4g} to {told * band:.4g}" if seen.told_spread else "-"
     when = seen.date[:16].replace("T", " ")
     error = told / seen.tokens_per_second - 1
-    return when, f"{told:.4g} tokens/s", expected, f"{seen.tokens_per_second:.4g} tokens/s", f"{error:+.0%}"
+    percent = f"{round(100 * error):+d}%" if round(100 * error) else "0%"
+    return when, f"{told:.4g} tokens/s", expected, f"{seen.tokens_per_second:.4g} tokens/s", percent
