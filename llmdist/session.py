@@ -41,7 +41,7 @@ from .planner.stop import StopRule
 from .progress import LoadMeter, Meter
 from .stage import Chain
 from .stage.messages import Load
-from .units import format_bytes, format_seconds
+from .units import format_bytes, format_seconds, format_speed
 
 __all__ = ["Session", "load"]
 
@@ -348,8 +348,8 @@ class Session(Choosing):
         if self.stats.tokens:
             peak = ", ".join(f"{name} {format_bytes(b)}" for name, b in self.stats.peak_bytes.items())
             lines.append(
-                f"last run  {self.stats.tokens} tokens, {self.stats.tokens_per_second:.1f} tokens/s, first after "
-                f"{format_seconds(self.stats.ttft_seconds)}, peak memory {peak}"
+                f"last run  {self.stats.tokens} tokens, {format_speed(self.stats.tokens_per_second)} tokens/s, "
+                f"first after {format_seconds(self.stats.ttft_seconds)}, peak memory {peak}"
             )
         if self.calibration is not None:
             lines += ["predictions", log_words(self.predictions, self.calibration)]

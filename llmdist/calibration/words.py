@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from math import exp
 
+from ..units import format_speed
 from .fit import Calibration
 from .observation import Observation
 
@@ -25,8 +26,8 @@ def log_words(observations: Sequence[Observation], calibration: Calibration, las
 
 def _row(seen: Observation) -> tuple[str, ...]:
     told, band = seen.told_tokens_per_second, exp(2 * seen.told_spread)
-    expected = f"{told / band:.4g} to {told * band:.4g}" if seen.told_spread else "-"
+    expected = f"{format_speed(told / band)} to {format_speed(told * band)}" if seen.told_spread else "-"
     when = seen.date[:16].replace("T", " ")
     error = told / seen.tokens_per_second - 1
     percent = f"{round(100 * error):+d}%" if round(100 * error) else "0%"
-    return when, f"{told:.4g} tokens/s", expected, f"{seen.tokens_per_second:.4g} tokens/s", percent
+    return when, f"{format_speed(told)} tokens/s", expected, f"{format_speed(seen.tokens_per_second)} tokens/s", percent

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import overload
 
 from ..errors import PlanError
-from ..units import format_bytes
+from ..units import format_bytes, format_speed
 from .problem import PlanningProblem
 from .result import PlanResult
 
@@ -45,7 +45,7 @@ class FrontPlan:
     def cells(self) -> tuple[str, str, str, str, str]:
         """Return what tables say of it: tokens/s, memory, loss of quality, precisions, gap to the bound."""
         gap = "optimal" if self.plan.proven_optimal else f"{self.plan.gap:.1%}"
-        speed, memory = f"{self.tokens_per_second:.3g}", format_bytes(self.memory_bytes)
+        speed, memory = format_speed(self.tokens_per_second), format_bytes(self.memory_bytes)
         return speed, memory, f"{self.penalty:.3f}", self.precisions(), gap
 
 

@@ -8,7 +8,7 @@ from math import exp
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..units import format_bytes, format_seconds
+from ..units import format_bytes, format_seconds, format_speed
 from .placement import Assignment, Placement
 from .problem import PlanningProblem
 
@@ -135,7 +135,7 @@ class PlanResult:
             [
                 self.placement.counted() + note,
                 self.placement.in_words(),
-                f"predicted{note} {prediction.tokens_per_second:.1f} tokens/s{self.band_words()} "
+                f"predicted{note} {format_speed(prediction.tokens_per_second)} tokens/s{self.band_words()} "
                 f"({format_seconds(prediction.tpot_seconds)} per {unit}, "
                 f"first after {format_seconds(prediction.ttft_seconds)} for {load.prompt_tokens} tokens of prompt); "
                 f"{quality}",
@@ -160,7 +160,7 @@ class PlanResult:
     def band_words(self) -> str:
         """Return ``, 8.1 to 9.9 expected``, or nothing where no spread is known."""
         low, high = self.prediction.band
-        return f", {low:.1f} to {high:.1f} expected" if self.prediction.spread else ""
+        return f", {format_speed(low)} to {format_speed(high)} expected" if self.prediction.spread else ""
 
     def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
         printer.text("PlanResult(...)" if cycle else self.summary())

@@ -13,7 +13,7 @@ import numpy as np
 
 from ..cost.timing import compute_seconds, copied_bytes, decode_step
 from ..cost.vectorised import peak_many, times_many
-from ..units import format_bytes, format_seconds
+from ..units import format_bytes, format_seconds, format_speed
 from .placement import Assignment, Placement
 from .pricing import evaluate, violations
 from .problem import PlanningProblem
@@ -47,8 +47,8 @@ class WhatIf:
         memory = f"; memory {', '.join(moved)}" if moved else ""
         barred = f"; not possible: {'; '.join(self.violations)}" if self.violations else ""
         return (
-            f"{self.prediction.tokens_per_second:.2f} tokens/s, {_signed_seconds(self.tpot_change_seconds)} per token, "
-            f"{_signed_bytes(self.copied_change_bytes)} copied per token{memory}{barred}"
+            f"{format_speed(self.prediction.tokens_per_second)} tokens/s, "
+            f"{_signed_seconds(self.tpot_change_seconds)} per token, {_signed_bytes(self.copied_change_bytes)} copied per token{memory}{barred}"
         )
 
     def _repr_pretty_(self, printer: object, cycle: bool) -> None:

@@ -12,7 +12,7 @@ from IPython.core.error import UsageError
 from llmdist.events import Event
 from llmdist.generation import BatchStep
 from llmdist.session import Session
-from llmdist.units import format_seconds
+from llmdist.units import format_seconds, format_speed
 from llmdist_widgets.batch import batch_html, batch_text
 from llmdist_widgets.live import StaticView, in_notebook
 
@@ -67,7 +67,7 @@ def _total(session: Session) -> str:
     stats = session.stats
     return (
         f"{stats.sequences} prompt{'s' * (stats.sequences != 1)}, {stats.tokens} tokens: "
-        f"{stats.tokens_per_second:.1f} tokens/s in all, first after {format_seconds(stats.ttft_seconds)}."
+        f"{format_speed(stats.tokens_per_second)} tokens/s in all, first after {format_seconds(stats.ttft_seconds)}."
     )
 
 

@@ -36,8 +36,8 @@ CELLS = [
     "This is the [timeline](../docs/glossary.md#timeline) of one token. The upper row of each pair computes, the lower row "
     "copies. Hatched is a **bubble**: the block stands ready, but its weights are still on their way. The blocks of the "
     "rule's tail wait one after another. (Copies left of 0 ran ahead, behind the token before.)\n\nBelow the measured token "
-    "is the one that the planner *predicts* from what it measured of this machine. Its very first bubble is no copy: it "
-    "stands for the fixed price of starting a token. A disk's speed changes from minute to minute, so "
+    "is the one that the planner *predicts* from what it measured of this machine. The green piece before 0 is no bubble: "
+    "it is the fixed price of a pass, of asking the engine and choosing the token. A disk's speed changes from minute to minute, so "
     "the two can differ by half, in either direction: compare their shapes, not their lengths.",
     "## Your move\n\nYou name blocks and say where they go: `cpu` is RAM, `disk` is the disk. Blocks are called as in "
     "`layers.3-7.mlp`, `attention`, `head` or `all`; moves are done in turn. The first exchange is made for you: one MLP "
