@@ -48,7 +48,8 @@ class WhatIf:
         barred = f"; not possible: {'; '.join(self.violations)}" if self.violations else ""
         return (
             f"{format_speed(self.prediction.tokens_per_second)} tokens/s, "
-            f"{_signed_seconds(self.tpot_change_seconds)} per token, {_signed_bytes(self.copied_change_bytes)} copied per token{memory}{barred}"
+            f"{_signed_seconds(self.tpot_change_seconds)} per token, "
+            f"{_signed_bytes(self.copied_change_bytes)} copied per token{memory}{barred}"
         )
 
     def _repr_pretty_(self, printer: object, cycle: bool) -> None:

@@ -126,7 +126,7 @@ def test_the_log_as_text_has_prediction_band_measurement_and_error(run: Observat
     lines = words.splitlines()
     assert len(lines) == 8 and "median" in lines[-2]
     assert lines[0].split() == ["run", "predicted", "expected", "measured", "error"]
-    assert "100 tokens/s" in lines[-3] and "81.87 to 122.1" in lines[-3] and lines[-3].endswith("+25%")
+    assert "100 tokens/s" in lines[-3] and "81.9 to 122" in lines[-3] and lines[-3].endswith("+25%")
     assert lines[-1] == "10 runs of toy corrected price of a pass x 1.50; measured speeds spread by 8%."
 
 
