@@ -79,5 +79,5 @@ def test_the_log_scrolls_within_itself_and_its_sentence_wraps() -> None:
     html = calibration_html(fit(seen, MODEL, HARDWARE), seen)
     log = re.search(r'<pre style="([^"]+)">(.*?)</pre><div[^>]*>(.*?)</div>', html, re.DOTALL)
     assert log and "overflow-x:auto" in log[1] and "white-space:pre;" in log[1]
-    assert len(log[2].splitlines()) == 5 and log[2].splitlines()[0].endswith("error")
+    assert len(log[2].splitlines()) == 6 and log[2].splitlines()[0].endswith("error")
     assert log[3].startswith("4 runs of toy corrected")
