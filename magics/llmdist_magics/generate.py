@@ -46,9 +46,11 @@ def generate(state: SessionState, line: str, cell: str | None = None) -> str | l
     state.config.filled(state.frozen(options), "max_new_tokens", "temperature")
     arguments = {name: getattr(options, name) for name in _OPTIONS}
     arguments["stop"] = tuple(options.stop)
+    guesses = state.guesses(options)
+    state.say_in_use(options.quiet)
     if options.batch:
         return generate_batch(state, options, prompt, arguments)
-    arguments |= {"speculate": state.draft(options.speculate), "draft_tokens": options.draft_tokens}
+    arguments |= guesses
     views: list[LiveGeneration] = []
     noted = len(session.messages)
     arrived = Arrived()

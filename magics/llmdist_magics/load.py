@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import time
 from html import escape
+from pathlib import Path
 from threading import Event as Flag
 from typing import Any
 
@@ -35,6 +36,12 @@ def load(state: SessionState, line: str) -> Session | Background | None:
     state.check_name(options.out)
     if state.loading is not None and state.loading.running:
         raise UsageError(f"%llm_load: a {state.loading.poll()}; wait for its end, or stop it with %llm_unload.")
+    if options.revision is not None and (options.model == "demo" or Path(options.model).expanduser().exists()):
+        what = "the bundled model" if options.model == "demo" else "a folder"
+        raise UsageError(
+            f"%llm_load: --revision {options.revision} means nothing for {options.model}, which is {what}; leave it "
+            "out, or give a hub name such as Qwen/Qwen3-8B."
+        )
     pictures = in_notebook() and state.config.views and not options.quiet
     if options.background:
         return _in_background(state, options, pictures)

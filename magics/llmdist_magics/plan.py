@@ -15,7 +15,7 @@ from llmdist.planner.result import PlanResult
 from llmdist.units import parse_size
 from llmdist_widgets.live import LivePlan, in_notebook, watched
 
-from .arguments import parse
+from .arguments import parse, written
 from .background import Background
 from .state import SessionState, user_errors
 
@@ -27,10 +27,12 @@ LESSON_ITERATIONS = 40
 
 def plan(state: SessionState, line: str) -> PlanResult | ParetoFront | Background | None:
     """Plan with the options in `line`; return the result with -o, a handle with --background."""
-    options = state.frozen(parse("llm_plan", line))
+    options = parse("llm_plan", line)
     if options.pick is not None:
+        _check_pick(options)
         with user_errors():
             return state.fronts.pick(state, options)
+    options = state.frozen(options)
     equal = state.lesson is not None and options.seconds is None
     if options.pareto and options.seconds is None:
         options.seconds = state.config.pareto_seconds
@@ -43,12 +45,14 @@ def plan(state: SessionState, line: str) -> PlanResult | ParetoFront | Backgroun
         raise UsageError(f"%llm_plan: {what} does not run in the background; leave --background out.")
     if options.speculate and what:
         raise UsageError(f"%llm_plan: {what} does not speculate; leave --speculate out.")
-    draft = state.draft(options.speculate)
+    guesses = state.guesses(options)
+    if session is not None and not simulated:
+        state.say_in_use(options.quiet)
     with user_errors():
         arguments = _arguments(options)
         arguments["params"] = state.colony()
         if not what:
-            arguments |= {"speculate": draft, "draft_tokens": options.draft_tokens}
+            arguments |= guesses
         if equal:
             arguments["stop"] = MaxIterations(LESSON_ITERATIONS)
         pictures = in_notebook() and state.config.views and not options.quiet
@@ -69,12 +73,23 @@ def plan(state: SessionState, line: str) -> PlanResult | ParetoFront | Backgroun
     return result if options.output else None
 
 
+def _check_pick(options: argparse.Namespace) -> None:
+    """UsageError naming the options that mean nothing beside --pick."""
+    idle = [option for option in written("llm_plan", options) if option not in ("--pick", "-o", "--out", "-q")]
+    if idle:
+        mean, them = ("mean", "them") if len(idle) > 1 else ("means", "it")
+        raise UsageError(
+            f"%llm_plan --pick {options.pick}: {' and '.join(idle)} {mean} nothing with --pick, which takes a plan as "
+            f"it was searched; leave {them} out."
+        )
+
+
 def _arguments(options: argparse.Namespace) -> dict[str, Any]:
     names = ("disk", "context", "batch", "kv", "objective", "seed", "seconds")
     return {
-        "vram": parse_size(options.vram) if options.vram else None,
-        "ram": parse_size(options.ram) if options.ram else None,
-        "precision": tuple(options.precision.split(",")) if options.precision else None,
+        "vram": None if options.vram is None else parse_size(options.vram),
+        "ram": None if options.ram is None else parse_size(options.ram),
+        "precision": None if options.precision is None else tuple(options.precision.split(",")),
         **{name: getattr(options, name) for name in names},
     }
 
