@@ -43,10 +43,12 @@ def _register(
     ipython: InteractiveShell, name: str, kind: str, state: Any, work: Callable[..., Any]
 ) -> None:
     from .arguments import PARSERS, HelpShown
+    from .wording import warnings_as_sentences
 
     def magic(line: str, cell: str | None = None) -> Any:
         try:
-            return work(state, line) if cell is None else work(state, line, cell)
+            with warnings_as_sentences(), state.used():
+                return work(state, line) if cell is None else work(state, line, cell)
         except HelpShown:
             return None
 

@@ -14,6 +14,8 @@ from IPython.core.error import UsageError
 from llmdist.errors import LlmdistError
 from llmdist.session import Session
 
+from .wording import counted, sentence
+
 __all__ = ["Background"]
 
 
@@ -60,10 +62,10 @@ class Background:
         """Return in one line how far it is; never waits."""
         stats = self._session.stats if self._session is not None and self.what == "generation" else None
         if self.running:
-            done = f"{stats.tokens} tokens so far" if stats is not None and stats.tokens else self._so_far()
+            done = f"{counted(stats.tokens, 'token')} so far" if stats is not None and stats.tokens else self._so_far()
             return f"{self.what} is running" + (f": {done}" if done else "")
         if self.error is not None:
-            return f"{self.what} failed: {self.error}"
+            return f"{self.what} failed: {sentence(self.error)}"
         done = f": {stats.finish_reason}" if stats is not None else ""
         return f"{self.what} ended{done}"
 
@@ -80,7 +82,7 @@ class Background:
     def result(self) -> Any:
         """Return the text or the plan, None while it runs; a failure is raised as UsageError."""
         if isinstance(self.error, LlmdistError):
-            raise UsageError(" ".join(str(self.error).split()))
+            raise UsageError(sentence(self.error))
         if self.error is not None:
             raise self.error
         return self._value

@@ -24,6 +24,7 @@ from .progress import Progress
 from .prompts import expanded
 from .running import Arrived, drain
 from .state import SessionState, user_errors
+from .wording import counted
 
 __all__ = ["generate"]
 
@@ -35,7 +36,7 @@ def generate(state: SessionState, line: str, cell: str | None = None) -> str | l
     """Generate from the prompt after the options, or from the cell; return the text with -o, or the texts."""
     options, prompt = parse_with_prompt("llm_generate", line)
     if options.reset:
-        print(f"Forgot {state.conversation.reset()} turns of the conversation.")
+        print(f"Forgot {counted(state.conversation.reset(), 'turn')} of the conversation.")
         if not prompt and cell is None:
             return None
     session = state.require()
@@ -144,4 +145,4 @@ def _run(
     if view is None:
         print()
     if stopped:
-        print(f"Stopped after {session.stats.tokens} tokens; the text is kept in llm.text.")
+        print(f"Stopped after {counted(session.stats.tokens, 'token')}; the text is kept in llm.text.")

@@ -26,6 +26,7 @@ from .arguments import parse
 from .background import Background
 from .progress import SAY_AFTER, Progress, bar
 from .state import SessionState, user_errors
+from .wording import sentence
 
 __all__ = ["load"]
 
@@ -90,7 +91,7 @@ def _in_background(state: SessionState, options: argparse.Namespace, pictures: b
             shown.check()
             _hold(state, options, session)
         except BaseException as error:
-            shown.failed(" ".join(str(error).split()))
+            shown.failed(sentence(error))
             raise
         shown.done(session, options.quiet)
         return session

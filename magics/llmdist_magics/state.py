@@ -20,6 +20,7 @@ from .background import Background
 from .config import LLMDist
 from .front import Fronts
 from .prompts import Conversation
+from .wording import sentence
 
 __all__ = ["SessionState", "user_errors"]
 
@@ -146,4 +147,4 @@ def user_errors() -> Iterator[None]:
     try:
         yield
     except LlmdistError as error:
-        raise UsageError(" ".join(str(error).split())) from None
+        raise UsageError(sentence(error)) from None

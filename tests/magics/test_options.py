@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -80,6 +81,9 @@ def test_background_returns_at_once_with_a_handle(shell):
         while llm.stats.tokens < 5:
             time.sleep(0.01)
         assert "tokens so far" in job.poll() and job.text
+        llm.stats, stats = replace(llm.stats, tokens=1), llm.stats
+        assert job.poll() == "generation is running: 1 token so far"
+        llm.stats = stats
         job.stop()
         text = job.wait(30)
     finally:

@@ -57,10 +57,18 @@ WITH_THE_DEMO = [
     ("llm_generate", "--max-new-tokens 0 Hello", "0 new tokens were asked: ask for a whole number from 1."),
     ("llm_generate", "--max-new-tokens 9000 Hello", "9000 new ones make"),
     ("llm_generate", "--temperature -1 Hello", "-1"),
+    ("llm_generate", f"--seed {10**26} --temperature 1 Hello", f"argument --seed: '{10**26}' is no seed, which is a"),
+    ("llm_generate", "--seed x Hello", "%llm_generate: argument --seed: 'x' is no seed, which is a whole number from"),
+    ("llm_generate", "--stop '' Hello", "%llm_generate: argument --stop: an empty text was given, write a value"),
+    ("llm_generate", "--draft-tokens 4 Hello", "--draft-tokens 4 means nothing without --speculate; add --speculate"),
+    ("llm_generate", "--max-new-tokens 300 Hello", "the plan's KV cache holds 256: run %llm_plan --context 30"),
     ("llm_generate", "--expand Hello $nobody", "--expand found $nobody, but no variable nobody; write $$ for a $."),
     ("llm_generate", "--batch Hello", "write it as %%llm_generate --batch with one prompt per line below."),
     ("llm_generate", "--chat Hello", "The model's tokenizer has no chat template: generate without chat."),
     ("llm_place", "layers.3-7.mlp", "%llm_place layers.3-7.mlp: where should it go?"),
+    ("llm_place", "cpu", "%llm_place cpu: name the blocks first. Write for example %llm_place layers.0.mlp cpu."),
+    ("llm_place", "int4", "%llm_place int4: no block can be int4 under this plan; write blocks and one of cpu, disk,"),
+    ("llm_place", "legs", "No block is called 'legs': the model has layers"),
     ("llm_report", "/no/such/folder/page.html", "cannot be written (No such file or directory); name another file."),
 ]
 
