@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 from IPython.core.error import UsageError
@@ -27,10 +28,10 @@ class Background:
 
     def __init__(
         self, what: str, session: Session | None, work: Callable[[], Any], stop: Callable[[], None],
-        so_far: Callable[[], str] = lambda: "",
+        so_far: Callable[[], str] = lambda: "", held: AbstractContextManager[Any] | None = None,
     ) -> None:  # fmt: skip
         self.what, self._session, self._so_far = what, session, so_far
-        self._work, self._stop = work, stop
+        self._work, self._stop, self._held = work, stop, held or nullcontext()
         self._value: Any = None
         self.error: BaseException | None = None
         self._ended = threading.Event()
@@ -38,7 +39,8 @@ class Background:
 
     def _run(self) -> None:
         try:
-            self._value = self._work()
+            with self._held:
+                self._value = self._work()
         except BaseException as error:  # told by wait, result and repr
             self.error = error
         finally:

@@ -72,7 +72,8 @@ def generate(state: SessionState, line: str, cell: str | None = None) -> str | l
         if in_notebook() and state.config.views and not options.quiet:
             views.append(LiveGeneration(session))
         if options.background:
-            job = Background("generation", session, _work(session, steps, views, answered), session.cancel)
+            work = _work(session, steps, views, answered)
+            job = Background("generation", session, work, session.cancel, held=state.held())
             state.keep(options.out, job)
             return job
         progress = Progress(options.quiet, bool(views))

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import time
+from functools import partial
 from html import escape
 from pathlib import Path
 from threading import Event as Flag
@@ -68,8 +69,8 @@ def _opened(state: SessionState, options: argparse.Namespace, progress: Observer
 
 
 def _hold(state: SessionState, options: argparse.Namespace, session: Session) -> None:
-    state.replace(session)
     state.lesson = options.lesson
+    state.replace(session)
 
 
 def show_session(session: Session, pictures: bool, quiet: bool) -> None:
@@ -89,7 +90,7 @@ def _in_background(state: SessionState, options: argparse.Namespace, pictures: b
         try:
             session = _opened(state, options, shown)
             shown.check()
-            _hold(state, options, session)
+            state.when_idle(partial(_hold, state, options, session), shown.waits)
         except BaseException as error:
             shown.failed(sentence(error))
             raise
@@ -119,6 +120,14 @@ class _Shown:
         """Raise where the handle's stop() was called."""
         if self.stopped.is_set():
             raise ModelError(f"The load of {self._model} was stopped; what was in force before still is.")
+
+    def waits(self) -> None:
+        """Say that the model is open, and what keeps it from being the session."""
+        self.check()
+        words = f"{self._model} is open, and waits for the end of what runs in the model before"
+        if self._place is not None and words != self.words:
+            self._place.update(bar(words))
+        self.words = words
 
     def __call__(self, event: Event) -> None:
         """Show how far the work is."""

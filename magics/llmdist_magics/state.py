@@ -128,15 +128,15 @@ class SessionState:
     def replace(self, session: Any) -> None:
         """Take a new session (or None) and unload the former one."""
         former, self.session = self.session, session
+        if session is not None:
+            self.shell.user_ns["llm"] = session
+        elif self.shell.user_ns.get("llm") is former:
+            self.shell.user_ns.pop("llm", None)
         self.conversation.reset()
         if self.editor is not None:
             self.editor.close()
             self.editor = None
         self.fronts.close()
-        if session is not None:
-            self.shell.user_ns["llm"] = session
-        elif self.shell.user_ns.get("llm") is former:
-            self.shell.user_ns.pop("llm", None)
         if former is not None:
             former.unload()
 
