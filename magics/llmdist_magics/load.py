@@ -51,6 +51,9 @@ def load(state: SessionState, line: str) -> Session | Background | None:
     with user_errors():
         try:
             session = _opened(state, options, progress)
+        except KeyboardInterrupt:
+            now = "no model is loaded" if state.session is None else f"{state.session.model_name} is still loaded"
+            raise UsageError(f"The load of {options.model} was stopped; {now}.") from None
         finally:
             progress.close()
         _hold(state, options, session)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 from IPython.core.error import UsageError
@@ -13,6 +14,7 @@ from llmdist_widgets.editor_words import block_indices, block_words, parse_targe
 
 from .arguments import parse
 from .progress import Progress
+from .running import Search
 from .state import SessionState, user_errors
 
 __all__ = ["place", "place_words"]
@@ -78,7 +80,12 @@ def _do(editor: PlacementEditor, words: Sequence[str], seconds: float) -> str:
         return "Closed the editor; its static copy stays."
     if verb == "why":
         return editor.why(rest)
-    said = editor.replan(seconds) if verb == "replan" else _change(editor, verb, words)
+    if verb == "replan":
+        search = Search("%llm_place replan", partial(editor.replan, seconds), editor.stop_search)
+        said = search()
+        search.say("; the draft is the best placement so far")
+    else:
+        said = _change(editor, verb, words)
     return "\n".join([said, *editor.figures()])
 
 

@@ -5,18 +5,21 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable
 from functools import partial
+from threading import Event as Flag
 from typing import Any
 
 from IPython.core.error import UsageError
 
+from llmdist.events import Event, Observer
 from llmdist.hardware import hardware_profile
-from llmdist.planner import MaxIterations, ParetoFront, pareto_for, plan_for
+from llmdist.planner import AnyOf, Asked, MaxIterations, MaxSeconds, ParetoFront, pareto_for, plan_for
 from llmdist.planner.result import PlanResult
 from llmdist.units import parse_size
 from llmdist_widgets.live import LivePlan, in_notebook, watched
 
 from .arguments import parse, written
 from .background import Background
+from .running import Search
 from .state import SessionState, user_errors
 
 __all__ = ["plan"]
@@ -55,20 +58,23 @@ def plan(state: SessionState, line: str) -> PlanResult | ParetoFront | Backgroun
             arguments |= guesses
         if equal:
             arguments["stop"] = MaxIterations(LESSON_ITERATIONS)
+        stop = _stop_of_simulated(options, arguments) if simulated else session.stop_planning
         pictures = in_notebook() and state.config.views and not options.quiet
         if options.pareto:
             work = partial(_simulate, session, options, pareto_for) if simulated else session.pareto
-            return state.fronts.search(state, options, partial(work, **arguments), pictures)
-        view = LivePlan(None if simulated else session.stop_planning) if pictures else None
+            return state.fronts.search(state, options, partial(work, **arguments), stop, pictures)
+        view = LivePlan(stop) if pictures else None
         work = partial(_simulate, session, options, plan_for) if simulated else session.plan
-        search = partial(_search, view, partial(work, **arguments))
+        work = partial(work, **arguments)
         if options.background:
-            job = Background("search", session, search, session.stop_planning)
+            job = _in_background(state, view, work)
             state.keep(options.out, job)
             return job
-        result = search()
+        search = Search("%llm_plan", work, stop)
+        result = _search(view, search)
     if view is None and not options.quiet:
         print(_words(result))
+    search.say(" with the best simulated plan so far" if simulated else "; the best plan so far is in force")
     state.keep(options.out, result)
     return result if options.output else None
 
@@ -94,12 +100,43 @@ def _arguments(options: argparse.Namespace) -> dict[str, Any]:
     }
 
 
+def _stop_of_simulated(options: argparse.Namespace, arguments: dict[str, Any]) -> Callable[[], None]:
+    """Return what ends a simulated search, after putting into its arguments that it hears it."""
+    asked = Flag()
+    if options.pareto:
+        arguments["enough"] = asked.is_set
+    else:
+        limit = arguments.get("stop") or MaxSeconds(options.seconds)
+        arguments["stop"] = AnyOf((limit, Asked(asked.is_set)))
+    return asked.set
+
+
 def _search(view: LivePlan | None, work: Callable[..., PlanResult]) -> PlanResult:
     """Run the search; the view shows it and keeps the plan, or says that there is none."""
     found = watched(view, work, "No plan was made.")
     if view:
         view.done(found, _words(found))
     return found
+
+
+def _in_background(state: SessionState, view: LivePlan | None, work: Callable[..., PlanResult]) -> Background:
+    """Start the search in a thread; it has begun, so what it warns of is said in this cell."""
+    begun, session = Flag(), state.session
+
+    def begins(on_event: Observer | None) -> PlanResult:
+        def heard(event: Event) -> None:
+            begun.set()
+            if on_event is not None:
+                on_event(event)
+
+        try:
+            return work(on_event=heard)
+        finally:
+            begun.set()
+
+    job = Background("search", session, partial(_search, view, begins), session.stop_planning, held=state.held())
+    begun.wait(1.0)
+    return job
 
 
 def _words(plan: PlanResult) -> str:

@@ -100,6 +100,18 @@ def test_a_search_runs_beside_the_notebook_and_can_be_stopped(shell):
     assert plan is shell.user_ns["llm"].plan_result and plan.summary() == job.text
 
 
+def test_a_gpu_limit_without_a_gpu_is_told_in_a_sentence_each_time(shell):
+    """No Python warning is shown: one line on the output, for every search that it concerns."""
+    if any(device.kind == "cuda" for device in shell.user_ns["llm"].hardware.devices):
+        pytest.skip("this machine has a GPU")
+    for line in ("", "", "--pareto", "--background --out job"):
+        with capture_output() as shown:
+            shell.run_line_magic("llm_plan", f"--vram 8GiB --seconds 0.2 --context 512 -q {line}")
+        assert shown.stdout.startswith("A GPU limit of ") and shown.stdout.count("\n") == 1
+        assert "--ram" in shown.stdout and shown.stderr == ""
+    shell.user_ns["job"].wait(30)
+
+
 def test_results_are_kept_where_out_says(shell):
     """--out names a variable for the text and for the plan; -o returns the same object."""
     text = generate(shell, f"--out tale -o --max-new-tokens 6 {PROMPT}")
