@@ -12,7 +12,7 @@ from .events import LatestRecorder, Observer
 from .generating import Generating
 from .hardware import HardwareProfile
 from .planner import Assignment, ColonyParameters, ParetoFront, PlanningProblem, PlanResult, Workload
-from .planner.build import build_problem
+from .planner.build import build_problem, unpacking_if_it_fits
 from .planner.pareto import MEMORY_SHARES, front_within
 from .planner.stop import StopRule
 
@@ -80,10 +80,14 @@ class Choosing(Generating):
             running = self.plan_result.problem
             problem = replace(problem, workload=guessing_as(problem, running), held=running.held)
         self._plan_stopped.clear()
-        self.front = front_within(
-            problem, seconds, memory_shares, budgets, stop, self._plan_stopped.is_set,
-            seed=seed, params=params, on_event=on_event,
-        )  # fmt: skip
+
+        def front_of(problem: PlanningProblem) -> ParetoFront:
+            return front_within(
+                problem, seconds, memory_shares, budgets, stop, self._plan_stopped.is_set,
+                seed=seed, params=params, on_event=on_event,
+            )  # fmt: skip
+
+        self.front = unpacking_if_it_fits(problem, self.profile, front_of)
         return self.front
 
     def pick(self, number: int) -> PlanResult:

@@ -6,7 +6,6 @@ asked for it, or because the machine's free memory runs short. It does not plan 
 
 from __future__ import annotations
 
-import operator
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
@@ -32,6 +31,8 @@ from .generation import (
     Sampling,
     SpeculativeStream,
     Stream,
+    stop_texts,
+    token_ids,
 )
 from .hardware.probe import free_memory
 from .model.blocks import ModelProfile
@@ -134,7 +135,7 @@ class Generating(ABC):
             raise GenerationError(f"{max_new_tokens!r} new tokens were asked: ask for a whole number from 1.")
         self._check_context(len(tokens), max_new_tokens)
         self._check_speculation(speculate, draft_tokens)
-        stops = (stop,) if isinstance(stop, str) else tuple(stop)
+        stops = stop_texts(stop)
         return self._generate(tokens, max_new_tokens, sampling, stops, on_event, speculate, draft_tokens)
 
     def generate_batch(
@@ -166,7 +167,7 @@ class Generating(ABC):
         if not isinstance(max_new_tokens, int) or max_new_tokens < 1:
             raise GenerationError(f"{max_new_tokens!r} new tokens were asked: ask for a whole number from 1.")
         self._check_context(max(map(len, tokens)), max_new_tokens, len(tokens))
-        stops = (stop,) if isinstance(stop, str) else tuple(stop)
+        stops = stop_texts(stop)
         return self._generate_batch(tokens, max_new_tokens, sampling, stops, on_event)
 
     def _encode(self, prompt: str | Sequence[int], chat: bool) -> tuple[int, ...]:
@@ -177,7 +178,7 @@ class Generating(ABC):
                 return tuple(self.tokenizer.chat([{"role": "user", "content": prompt}]))
             tokens = tuple(self.tokenizer.encode(prompt))
         else:
-            tokens = _token_ids(prompt)
+            tokens = token_ids(prompt)
         if not tokens:
             raise GenerationError("The prompt has no tokens: give some text or token ids.")
         bad = [t for t in tokens if not 0 <= t < self.profile.vocab_size]
@@ -292,7 +293,7 @@ class Generating(ABC):
             observe = self._observer = self._observe(on_event)
             plan = self._planned()
             caps = {name: plan.problem.cap(name) for name in plan.prediction.peak_bytes}
-            prediction = plan.prediction
+            prediction = plan.prediction_for(len(prompts))
             observe(GenerationStarted(count, prediction.tokens_per_second, prediction.ttft_seconds, caps))
             with self._chain_lock:
                 engine = self._engine()
@@ -384,7 +385,7 @@ class Generating(ABC):
         GenerationError : the prompt is not usable, or a generation is running.
         """
         self._check_usable()
-        tokens, then = self._encode(prompt, False), _token_ids(continuation)
+        tokens, then = self._encode(prompt, False), token_ids(continuation)
         self._check_context(len(tokens), len(then) + 1)
         if not self._generating.acquire(blocking=False):
             raise GenerationError("A generation is running already: stop it first, or wait for its end.")
@@ -406,10 +407,3 @@ class Generating(ABC):
 
 def _draft_name(draft: str | Generating) -> str:
     return f"model {draft.model_name}" if isinstance(draft, Generating) else draft
-
-
-def _token_ids(prompt: Sequence[int]) -> tuple[int, ...]:
-    try:
-        return tuple(operator.index(token) for token in prompt)
-    except TypeError as error:
-        raise GenerationError(f"The prompt {prompt!r:.60} is neither text nor whole token ids ({error}).") from error

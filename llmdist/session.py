@@ -35,7 +35,7 @@ from .planner import (
     solve,
     violations,
 )
-from .planner.build import build_problem, without_unpacking
+from .planner.build import build_problem, unpacking_if_it_fits
 from .planner.speculation import speculating
 from .planner.stop import StopRule
 from .progress import LoadMeter, Meter
@@ -175,13 +175,11 @@ class Session(Choosing):
             problem = self._speculating(problem, speculate, draft_tokens)
         self._plan_stopped.clear()
         ends = AnyOf((stop or MaxSeconds(seconds), Asked(self._plan_stopped.is_set)))
-        try:
-            result = solve(problem, seed=seed, stop=ends, on_event=self._observe(on_event), params=params)
-        except InfeasibleError:
-            plain = without_unpacking(problem, self.profile)
-            if plain is None:
-                raise
-            result = solve(plain, seed=seed, stop=ends, on_event=self._observe(on_event), params=params)
+
+        def plan_of(problem: PlanningProblem) -> PlanResult:
+            return solve(problem, seed=seed, stop=ends, on_event=self._observe(on_event), params=params)
+
+        result = unpacking_if_it_fits(problem, self.profile, plan_of)
         self._put_in_force(result)
         return result
 

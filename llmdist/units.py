@@ -1,15 +1,16 @@
-"""Sizes and durations: read from what people type, written as people read them.
+"""Sizes, durations and speeds: read from what people type, written as people read them.
 
 Memory sizes are binary (GiB), bandwidths decimal (GB/s); the two are never mixed in one table.
 """
 
 from __future__ import annotations
 
+import math
 import re
 
 from .errors import UnitError
 
-__all__ = ["format_amount", "format_bytes", "format_rate", "format_seconds", "parse_size"]
+__all__ = ["format_amount", "format_bytes", "format_rate", "format_seconds", "format_speed", "parse_size"]
 
 _FACTORS = {
     "": 1, "b": 1,
@@ -75,3 +76,13 @@ def format_seconds(seconds: float) -> str:
     if seconds >= 1e-3:
         return f"{seconds * 1e3:.2f} ms"
     return f"{seconds * 1e6:.0f} us"
+
+
+def format_speed(tokens_per_second: float) -> str:
+    """Return tokens/s without the unit: three digits, or all of a number from 1000 on, such as ``33.3`` or ``1208``."""
+    if not 0 < tokens_per_second < math.inf:
+        return f"{tokens_per_second:g}"
+    rounded = float(f"{tokens_per_second:.3g}")
+    if rounded >= 1000:
+        return f"{tokens_per_second:.0f}"
+    return f"{rounded:.{2 - math.floor(math.log10(rounded))}f}"

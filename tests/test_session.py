@@ -12,6 +12,7 @@ import pytest
 import llmdist
 from llmdist import LlmdistError, PlanResult
 from llmdist.errors import GenerationError, InfeasibleError, PlanError, UnitError
+from llmdist.events import GenerationStarted
 
 PROMPT = "One day Anna the ant walked to the"
 
@@ -51,6 +52,32 @@ def test_a_precision_that_is_allowed_never_makes_a_plan_impossible(session: llmd
     lock = {"layers.0.mlp": llmdist.Assignment("cpu", "cpu", "int8")}
     with pytest.raises(InfeasibleError):
         session.plan(precision="bf16,int8", locks=lock, **limits)
+
+
+def test_a_front_falls_back_to_plain_weights_as_a_plan_does(session: llmdist.Session) -> None:
+    """Where unpacking has no room, a front of plain placements is searched instead of none."""
+    front = session.pareto(ram="7MiB", context=500, seconds=0.5, budgets=(10.0,))
+    assert all(point.plan.prediction.peak_bytes["cpu"] <= point.plan.problem.cap("cpu") for point in front)
+
+
+def test_fewer_sequences_than_planned_are_judged_by_their_own_prediction(session: llmdist.Session) -> None:
+    """One prompt under a plan for eight is not promised the speed of eight."""
+    plan = session.plan(context=64, batch=8, seconds=0.3)
+    seen: list[object] = []
+    list(session.generate(PROMPT, max_new_tokens=4, on_event=seen.append))
+    started = next(event for event in seen if isinstance(event, GenerationStarted))
+    assert started.predicted_tokens_per_second == plan.prediction_for(1).tokens_per_second
+    assert started.predicted_tokens_per_second < 0.5 * plan.prediction.tokens_per_second
+    assert plan.prediction_for(8) is plan.prediction
+
+
+def test_a_long_prompt_takes_what_was_planned() -> None:
+    """What the libraries set up for long prompts, whatever the model, is not counted as the model's: it was 9 MiB."""
+    session = llmdist.load("demo")
+    plan = session.plan(ram="10MiB", context=512, seconds=0.3)
+    list(session.generate([5 + i % 200 for i in range(200)], max_new_tokens=4))
+    assert session.stats.peak_bytes["cpu"] < plan.prediction.peak_bytes["cpu"] + (4 << 20)
+    session.unload()
 
 
 def test_bytes_moved_per_token_are_those_of_the_plan(session: llmdist.Session) -> None:
@@ -151,7 +178,10 @@ def test_a_plan_file_comes_back_as_it_was(session: llmdist.Session, tmp_path: Pa
         ({"context": 100_000}, PlanError, "trained for"),
         ({"precision": "int3"}, PlanError, "Unknown precision"),
         ({"precision": "bf16,fp32"}, PlanError, "at most one of"),
-        ({"batch": 0}, PlanError, "1 or more"),
+        ({"batch": 0}, PlanError, "whole number from 1"),
+        ({"batch": 1.5}, PlanError, "whole number from 1"),
+        ({"context": 10.5}, PlanError, "whole number in that range"),
+        ({"context": "100"}, PlanError, "'100' tokens"),
         ({"seconds": 0}, PlanError, "above 0"),
         ({"seconds": "long"}, PlanError, "'long' seconds"),
         ({"seed": -1}, PlanError, "seed -1"),
@@ -180,7 +210,13 @@ def test_a_wrong_limit_is_one_sentence_and_leaves_the_plan(
         (PROMPT, {"max_new_tokens": "many"}, "'many' new tokens"),
         (PROMPT, {"max_new_tokens": 5000}, "trained"),
         (PROMPT, {"temperature": -1}, "temperature"),
+        (PROMPT, {"temperature": "hot"}, "temperature is 'hot'"),
         (PROMPT, {"top_p": 0}, "top_p"),
+        (PROMPT, {"top_k": 1.5}, "top_k is 1.5"),
+        (PROMPT, {"seed": 1 << 64, "temperature": 1}, "whole number from 0"),
+        (PROMPT, {"seed": 1.5}, "whole number from 0"),
+        (PROMPT, {"stop": 5}, "stop has 5"),
+        (PROMPT, {"stop": ["end", ""]}, "stop has ''"),
         (PROMPT, {"chat": True}, "chat template"),
     ],
 )

@@ -131,6 +131,9 @@ class VirtualRuntime:
     def multiprocessors(self, device: str) -> int:
         return 4
 
+    def has_bf16(self, device: str) -> bool:
+        return True
+
     def pinned(self, nbytes: int) -> Tensor:
         return aligned_buffer(nbytes)
 

@@ -18,11 +18,13 @@ from typing import Any
 
 import torch
 
+from ..errors import LlmdistError
 from ..hardware import hardware_profile
 from ..model.checkpoint import Checkpoint
 from ..paths import child_environment
 from ..planner import MaxSeconds, PlanResult, solve
 from ..planner.build import build_problem
+from ..planner.placement import Placement
 from ..stage.chain import Chain
 from ..stage.messages import Load, Stepped
 from .rows import Row
@@ -64,6 +66,11 @@ PLANS = {
 _PEER_SECONDS = 180
 
 
+def _give_up(reason: str, memory: bool) -> Placement | None:
+    """End the scenario: what does not fit is not loaded a second time."""
+    raise LlmdistError(f"The engine ended: {reason}.")
+
+
 def plan_rows(name: str, device: torch.device, limits: dict[str, float], work: Path) -> Iterator[Row]:
     """Yield tokens/s of decoding and prefill of one scenario, beside what was predicted."""
     scenario = PLANS[name]
@@ -80,7 +87,7 @@ def plan_rows(name: str, device: torch.device, limits: dict[str, float], work: P
     started = time.perf_counter()
     notes: list[str] = []
     load = Load(str(folder), plan.placement, _CONTEXT, scenario.batch, problem.slots, True)
-    chain = Chain(load, isolate=True, on_note=notes.append)
+    chain = Chain(load, isolate=True, on_restart=_give_up, on_note=notes.append)
     try:
         load_seconds = time.perf_counter() - started
         prefill, seconds, last = _run(chain, scenario)

@@ -1,7 +1,7 @@
 """``python -m llmdist.bench cpu``: decode and prefill on the CPU against the memory's own limit and other engines.
 
-The limit is what a loop that only reads gets from this memory, with the number of streams that suits it best. It and the
-engines take turns token by token, so a slow second of the machine hits all of them, and every figure, the limit too, is
+The limit is what a loop that only reads gets from this memory, in as many streams as suit it best. It and the engines
+take turns token by token, so a slow second of the machine hits all of them, and every figure, the limit too, is
 a median over the turns. A peer that is not installed is
 named and skipped.
 """
@@ -35,7 +35,7 @@ _READ_BYTES, _STREAMS = 512 << 20, (1, 2, 4, 8)
 
 
 def read_bandwidth(data: Tensor, threads: int, streams: int) -> float:
-    """Return bytes/s of one pure read of `data` (uint8) in `streams` streams a thread; 0 where no kernel can be compiled."""
+    """Return bytes/s of one pure read of `data` (uint8) in `streams` streams a thread; 0 where nothing compiles."""
     library = kernels()
     if library is None:
         return 0.0
@@ -84,7 +84,7 @@ def _rounds(
     for _ in range(rounds):
         for engine in engines:
             times[engine.name]["prefill"].append(engine.prefill(tokens))
-        for turn in range(steps):  # one after the other, as the memory's own rate changes within seconds
+        for _ in range(steps):  # one after the other, as the memory's own rate changes within seconds
             for (threads, streams), found in reads.items():
                 found.append(read_bandwidth(data, threads, streams))
             for engine in engines:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -202,11 +203,12 @@ def main(arguments: list[str]) -> int:
             try:
                 for row in _rows_of(name, device, limits, options.work or Path(temporary)):
                     rows.append(replace(row, conditions={**row.conditions, **_gpu(device)}))
-            except (LlmdistError, RuntimeError) as error:
-                print(f"{name} failed: {str(error)[-2000:]}")
-            torch.cuda.empty_cache()
-            text = _written(options.out, limits, rows)  # what was measured stays if a later scenario is cut off
-    print(text)
+                    _written(options.out, limits, rows)  # what was measured stays if the rest is cut off
+            except Exception as error:  # whatever one scenario ends with, the next one runs
+                print(f"{name} failed: {type(error).__name__}: {str(error)[-2000:]}")
+            with suppress(RuntimeError):
+                torch.cuda.empty_cache()
+    print(_written(options.out, limits, rows))
     return 0
 
 

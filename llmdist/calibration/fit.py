@@ -20,7 +20,7 @@ from .pricing import PASS, corrected, handover_term, pass_seconds, term_words
 
 __all__ = ["PRIOR_SPREAD", "Calibration", "Checked", "fit", "fitted_factors"]
 
-RECENT, CHECKED = 16, 12
+RECENT, CHECKED, TYPICAL_OF = 16, 12, 5
 HALF_WEIGHT = 0.2
 #: The measured price of a hand-over is the rest of two runs, so it may be near 0 and many times too small.
 LARGEST_FACTOR, LARGEST_HANDOVER = 4.0, 32.0
@@ -147,11 +147,18 @@ def fit(observations: Sequence[Observation], profile: ModelProfile, hardware: Ha
 def _checked(
     own: Sequence[Observation], profile: ModelProfile, hardware: HardwareProfile
 ) -> tuple[Checked, ...]:
-    """Return the last run of each placement with its price by a fit that has not seen the placement."""
-    latest = {seen.placement: seen for seen in own}
+    """Return a typical run of each placement with its price by a fit that has not seen the placement.
+
+    It is the median of the last few: one that other work slowed says nothing of the next.
+    """
+    latest: dict[str, list[Observation]] = {}
+    for seen in own:
+        latest[seen.placement] = [*latest.pop(seen.placement, []), seen]
     names = tuple(block.name for block in profile.blocks)
     found = []
-    for key, seen in list(latest.items())[-CHECKED:]:
+    for key, runs in list(latest.items())[-CHECKED:]:
+        ordered = sorted(runs[-TYPICAL_OF:], key=lambda run: run.measured_seconds)
+        seen = ordered[(len(ordered) - 1) // 2]
         factors = fitted_factors([other for other in own if other.placement != key])
         placement = seen.assignments(names)
         seconds = pass_seconds(profile, corrected(hardware, factors), placement, seen.context, seen.slots, seen.kv)

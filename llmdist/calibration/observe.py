@@ -95,7 +95,7 @@ def observed(
     )
     when = (now or datetime.now(timezone.utc)).isoformat(timespec="minutes")
     return Observation(
-        when, model_key(profile), *packed, slots, context, len(tokens), plan.prediction.tokens_per_second,
+        when, model_key(profile), *packed, slots, context, len(tokens), started.predicted_tokens_per_second,
         plan.prediction.spread, seconds({}), seconds(factors), measured, terms, kv,
     )  # fmt: skip
 

@@ -18,6 +18,8 @@ def log_words(observations: Sequence[Observation], calibration: Calibration, las
     rows += map(_row, shown)
     widths = [max(len(row[i]) for row in rows) for i in range(5)] if rows else []
     lines = ["  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in rows]
+    if shown:
+        lines.append("measured is the median token of a run without its first three")
     return "\n".join([*lines, calibration.sentence()])
 
 
@@ -26,4 +28,5 @@ def _row(seen: Observation) -> tuple[str, ...]:
     expected = f"{told / band:.4g} to {told * band:.4g}" if seen.told_spread else "-"
     when = seen.date[:16].replace("T", " ")
     error = told / seen.tokens_per_second - 1
-    return when, f"{told:.4g} tokens/s", expected, f"{seen.tokens_per_second:.4g} tokens/s", f"{error:+.0%}"
+    percent = f"{round(100 * error):+d}%" if round(100 * error) else "0%"
+    return when, f"{told:.4g} tokens/s", expected, f"{seen.tokens_per_second:.4g} tokens/s", percent

@@ -1,8 +1,8 @@
 """The copies and computes of one token on a common clock, predicted by the cost model or as measured.
 
 `predicted_timeline` walks the same event graph as `reference` and keeps what it walks; `measured_timeline`
-puts a token's records into the same form, so one picture shows both. Time 0 is where the first block computes;
-copies that ran ahead, behind the token before, have negative times.
+puts a token's records into the same form, so one picture shows both. Time 0 is where the first block begins; the
+price of the pass before it, and copies that ran ahead, behind the token before, have negative times.
 """
 
 from __future__ import annotations
@@ -28,7 +28,10 @@ WARM_UP_TOKENS = 12
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """One block on one lane. `kind` is ``compute``, ``copy``, ``wait`` (for its weights) or ``transfer``."""
+    """One block on one lane. `kind` is ``compute``, ``copy``, ``wait`` (for its weights) or ``transfer``.
+
+    ``pass`` is the fixed price of a pass, paid before its first block.
+    """
 
     block: str
     lane: str
@@ -52,7 +55,14 @@ class Timeline:
 
     def waiting_seconds(self) -> float:
         """Return the seconds in which a block waited for its weights."""
-        return sum(span.end_seconds - span.start_seconds for span in self.spans if span.kind == "wait")
+        return self._seconds_of("wait")
+
+    def pass_seconds(self) -> float:
+        """Return the fixed price of the pass, where it is known: in a predicted token."""
+        return self._seconds_of("pass")
+
+    def _seconds_of(self, kind: str) -> float:
+        return sum(span.end_seconds - span.start_seconds for span in self.spans if span.kind == kind)
 
 
 def _prefetched(block: Block, choice: Assignment) -> bool:
@@ -95,6 +105,9 @@ def predicted_timeline(problem: PlanningProblem, placement: Placement) -> Timeli
                 spans.append(Span(block.name, f"copy {device}", "copy", begin, free[device]))
                 now = max(now, free[device])
             demanded = now + demand_seconds(problem, block, choice, step)
+            if block.kind == "embed":
+                arrived += problem.pass_seconds
+                spans.append(Span(block.name, device, "pass", now, arrived))
             spans.append(Span(block.name, device, "wait", arrived, demanded))
             now = demanded + compute_seconds(problem, block, choice, step)
             spans.append(Span(block.name, device, "compute", demanded, now))
@@ -105,7 +118,8 @@ def predicted_timeline(problem: PlanningProblem, placement: Placement) -> Timeli
             if lane is not None:
                 lane.append(now)
         first = before
-    return _from(spans, first, now - first)
+    zero = max([first, *(span.end_seconds for span in spans if span.kind == "pass")])
+    return _from(spans, zero, now - first)
 
 
 def measured_timeline(token: TokenProduced) -> Timeline:

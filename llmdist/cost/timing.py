@@ -94,6 +94,12 @@ def _seconds_on(
     return seconds * share + factor * device.overhead_seconds * begun
 
 
+def own_seconds(problem: PlanningProblem, block: Block, assignment: Assignment, step: Step) -> float:
+    """Return the seconds that the exec device computes: all of a block, or its part of a split one."""
+    device = next(d for d in problem.devices if d.name == assignment.exec_device)
+    return _seconds_on(device, assignment.own_share, problem, block, assignment.precision, step)
+
+
 def host_seconds(problem: PlanningProblem, block: Block, assignment: Assignment, step: Step) -> float:
     """Return the seconds that a split block keeps the CPU beside its exec device busy; 0 if not split."""
     host = problem.host(assignment.exec_device) if assignment.cpu_eighths else None
@@ -112,8 +118,7 @@ def _join_seconds(problem: PlanningProblem, device: str, step: Step) -> float:
 
 def compute_seconds(problem: PlanningProblem, block: Block, assignment: Assignment, step: Step) -> float:
     """Return the seconds of computing the block once, its weights being at hand."""
-    device = next(d for d in problem.devices if d.name == assignment.exec_device)
-    own = _seconds_on(device, assignment.own_share, problem, block, assignment.precision, step)
+    own = own_seconds(problem, block, assignment, step)
     if not assignment.cpu_eighths:
         return own
     other = host_seconds(problem, block, assignment, step)

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..errors import ModelError
+from ..errors import LlmdistError, ModelError
 from ..kernels.fused import FusedAttention, FusedHead, FusedMlp, check_fused, instances_of, stored_block
 from ..kernels.fused_step import FusedStep
 from ..kernels.instances import Instance
@@ -76,8 +76,11 @@ class DeviceBlocks:
             formats = frozenset(KERNEL_FORMATS.get(p, "dense") for p in precisions)
             refusal = self._refusal()
             if refusal is None:
-                self._modules[device] = self._runtime.module(self._instances(device, formats), device)
-            else:
+                try:
+                    self._modules[device] = self._runtime.module(self._instances(device, formats), device)
+                except LlmdistError as error:  # an old card, or no compiler
+                    refusal = f"Plain layers compute on {device}, slowly: {error}"
+            if refusal is not None:
                 self.notes[device] = refusal
 
     def _refusal(self) -> str | None:

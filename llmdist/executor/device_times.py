@@ -25,17 +25,19 @@ class DeviceTimes:
         self._runtime = runtime
         self._anchors: dict[str, tuple[Event, float]] = {}
         self._last: dict[str, Event] = {}
+        self._latest = ""  # the device that computed last
         self._computes: list[BlockComputed | tuple[str, Event, Event, Sequence[tuple[str, int]]]] = []
         self._copies: list[Staged | CopyFinished] = []
 
     def begin(self, device: str) -> Event | float:
         """Return the point before something is computed on `device`: on the CPU simply the time."""
+        latest, self._latest = self._latest, device
         if device == "cpu":
             return time.monotonic()
-        if device in self._last:
+        if device == latest and device in self._last:
             return self._last[device]
-        event = self._runtime.mark(device)
-        self._anchors[device] = event, time.monotonic()
+        event = self._runtime.mark(device)  # it was idle while another device computed
+        self._anchors.setdefault(device, (event, time.monotonic()))
         return event
 
     def computed(self, device: str, began: Event | float, blocks: Sequence[tuple[str, int]]) -> None:

@@ -90,7 +90,7 @@ class Executor:
             self.runtime.require(device)
         self.checkpoint, self.config = checkpoint, checkpoint.config
         self.slots, self.streaming = slots, streaming
-        self.dtype = _activation_dtype(placement)
+        self.dtype = _activation_dtype(placement, all(map(self.runtime.has_bf16, devices)))
         self._packed, self._fused = PackedBlocks(checkpoint.identity()), FusedBlocks(self.config)
         self.device_blocks = DeviceBlocks(self.config, self.runtime, context, batch, self.dtype)
         self.ropes = {device: Rope(self.config, self.runtime.place(device)) for device in {*devices, "cpu"}}
@@ -232,6 +232,9 @@ class Executor:
         kept: dict[int, Tensor] = {}
         for steps in self._runs:
             step = steps[0]
+            if step.device == "cpu" and step.block != "embed" and not self._one_device:
+                for batch in batches:  # waits for what a GPU still computes, which is no time of this block
+                    batch.x = batch.x.to("cpu")
             if step.block in self._on_demand:
                 self._compute_on_demand(step, batches, times)
                 continue
@@ -385,7 +388,7 @@ def _home(choice: Assignment) -> tuple[str, str, bool, int]:
     return choice.home_device, choice.precision, choice.exec_device != "cpu", choice.cpu_eighths
 
 
-def _activation_dtype(placement: Placement) -> torch.dtype:
-    """Return the type of activations and KV cache: that of the plain weights, bf16 where all are quantised."""
+def _activation_dtype(placement: Placement, has_bf16: bool) -> torch.dtype:
+    """Return the type of activations and KV cache: that of plain weights; where all are quantised bf16, or fp16."""
     plain = [a.precision for a in placement.assignments if a.precision in TORCH_DTYPES]
-    return TORCH_DTYPES[plain[0]] if plain else torch.bfloat16
+    return TORCH_DTYPES[plain[0]] if plain else torch.bfloat16 if has_bf16 else torch.float16

@@ -10,6 +10,7 @@ from __future__ import annotations
 import warnings
 import weakref
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import cache
 from typing import Protocol, cast
 
@@ -69,6 +70,10 @@ class Runtime(Protocol):
         """Return the multiprocessors of `device`."""
         ...
 
+    def has_bf16(self, device: str) -> bool:
+        """Whether `device` computes in bf16."""
+        ...
+
     def pinned(self, nbytes: int) -> Tensor:
         """Return host memory (uint8) of exactly `nbytes` that copies to a device do not wait for."""
         ...
@@ -95,6 +100,9 @@ class Runtime(Protocol):
 class CudaRuntime:
     """torch.cuda; ``cpu`` passes through, so that one executor serves every placement."""
 
+    def __init__(self) -> None:
+        self._modules: dict[tuple[str, tuple[Instance, ...]], KernelModule] = {}
+
     def require(self, device: str) -> None:
         if device != "cpu":
             require_cuda(device)
@@ -103,10 +111,16 @@ class CudaRuntime:
         return torch.device(device)
 
     def module(self, instances: Sequence[Instance], device: str) -> KernelModule:
-        return CudaModule(instances, device)
+        key = device, tuple(instances)
+        if key not in self._modules:  # what is loaded stays on the card: moves ask for the same kernels again
+            self._modules[key] = CudaModule(instances, device)
+        return self._modules[key]
 
     def multiprocessors(self, device: str) -> int:
         return int(torch.cuda.get_device_properties(device).multi_processor_count)
+
+    def has_bf16(self, device: str) -> bool:
+        return device == "cpu" or torch.cuda.get_device_capability(device) >= (8, 0)
 
     def pinned(self, nbytes: int) -> Tensor:
         return _registered(aligned_buffer(nbytes)) if nbytes else aligned_buffer(0)
@@ -140,7 +154,9 @@ class _CudaLane:
     """A stream of its own. Buffers outlive their copies, so the allocator need not be told of the stream."""
 
     def __init__(self, device: str) -> None:
-        self._stream = torch.cuda.Stream(device)
+        # Torch gives out 32 streams of one priority in turn, and recordings take those of the usual one: a copy on a
+        # stream that another thread is recording would become a part of the recording.
+        self._stream = torch.cuda.Stream(device, priority=-1)
         self._stream.wait_stream(torch.cuda.current_stream(device))  # slots may have been zeroed or used there
 
     def copy(self, target: Tensor, source: Tensor) -> None:
@@ -162,6 +178,8 @@ def _registered(buffer: Tensor) -> Tensor:
     address, runtime = buffer.data_ptr(), torch.cuda.cudart()
     status = int(runtime.cudaHostRegister(address, buffer.nbytes, 0))
     if status:
+        with suppress(RuntimeError):  # the refusal stays this thread's last error, which torch's next kernel raises
+            torch.ones(1, device="cuda")
         _warn_unpinned(status)
     else:
         weakref.finalize(buffer.untyped_storage(), runtime.cudaHostUnregister, address)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from numbers import Real
 
 import torch
 from torch import Tensor
@@ -10,6 +11,10 @@ from torch import Tensor
 from ..errors import GenerationError
 
 __all__ = ["Sampling", "sample"]
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, Real) and not isinstance(value, bool)
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,11 +27,14 @@ class Sampling:
     seed: int | None = None
 
     def __post_init__(self) -> None:
-        if not 0 <= self.temperature < float("inf"):
-            raise GenerationError(f"temperature is {self.temperature}: it must be 0 (greedy) or above, such as 0.7.")
-        if self.top_k < 0 or not 0 < self.top_p <= 1:
+        if not _is_number(self.temperature) or not 0 <= self.temperature < float("inf"):
+            raise GenerationError(f"temperature is {self.temperature!r}: it must be 0 (greedy) or above, such as 0.7.")
+        whole = isinstance(self.seed, int) and not isinstance(self.seed, bool) and 0 <= self.seed < 1 << 63
+        if self.seed is not None and not whole:
+            raise GenerationError(f"The seed is {self.seed!r}: give a whole number from 0 to {(1 << 63) - 1}, or None.")
+        if not isinstance(self.top_k, int) or self.top_k < 0 or not _is_number(self.top_p) or not 0 < self.top_p <= 1:
             raise GenerationError(
-                f"top_k is {self.top_k} and top_p is {self.top_p}: top_k must be 0 (off) or above, "
+                f"top_k is {self.top_k!r} and top_p is {self.top_p!r}: top_k must be 0 (off) or above, "
                 "top_p above 0 and at most 1."
             )
 

@@ -20,7 +20,7 @@ from .profile import Device, HardwareProfile
 
 __all__ = ["busy_share", "cache_file", "hardware_profile"]
 
-CACHE_VERSION = 9
+CACHE_VERSION = 10
 #: Rates measured while other work uses more of the processor than this are used once and not kept.
 BUSY_SHARE = 0.3
 
@@ -50,7 +50,8 @@ def hardware_profile(
     profile = measure_apart(place, progress)
     if busy > BUSY_SHARE:
         return replace(profile, note=f"beside other work that used {busy:.0%} of the processor: not kept")
-    _store(key, profile)
+    if not profile.note:  # a GPU that was full may be free the next time
+        _store(key, profile)
     return profile
 
 

@@ -37,6 +37,7 @@ class _Gpu:
     flops: float
     pcie: float
     source: str
+    has_bf16: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +82,7 @@ T4 = _Gpu(
     "Tesla T4, 15 GB GDDR6 with ECC, PCIe 3.0 x16", 15095 * MIB, 240e9, 25e12, 12e9,
     "GPU: data sheet 320 GB/s, 220 to 250 GB/s measured (Jia et al. 2019, arXiv 1903.07486); matmul throttles "
     "at 70 W to about 25 of 65 TFLOP/s, in fp16 (no bf16 units); PCIe 3.0 x16 pinned about 12 GB/s",
+    has_bf16=False,
 )  # fmt: skip
 H200 = _Gpu(
     "H200, 141 GB HBM3e, PCIe 5.0 x16", 143771 * MIB, 4.1e12, 650e12, 53e9,
@@ -125,7 +127,12 @@ def _computer(host: _Host, gpus: tuple[_Gpu, ...] = (), prefix: str = "") -> tup
     for i, gpu in enumerate(gpus):
         name = f"{prefix}cuda:{i}"
         free = gpu.memory - CONTEXT_BYTES
-        devices.append(Device(name, "cuda", gpu.memory, free, gpu.bandwidth, gpu.flops, GPU_OVERHEAD, gpu.label))
+        devices.append(
+            Device(
+                name, "cuda", gpu.memory, free, gpu.bandwidth, gpu.flops, GPU_OVERHEAD, gpu.label,
+                has_bf16=gpu.has_bf16,
+            )
+        )  # fmt: skip
         links.append(Link(cpu, name, gpu.pcie, COPY_LATENCY))
         links.append(Link(name, cpu, gpu.pcie, COPY_LATENCY))
         links.append(Link(disk, name, min(host.disk, gpu.pcie), DISK_LATENCY + COPY_LATENCY))

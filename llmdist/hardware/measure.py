@@ -8,6 +8,7 @@ import platform
 import statistics
 import tempfile
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
@@ -51,16 +52,23 @@ def measure(
     progress : called with (what is measured, fraction done).
     seconds : aimed at for the whole; each part may pass its share by one repetition.
     matrix_bytes, file_bytes : sizes of one matrix and of the file; smaller ones fit into caches.
+
+    A GPU that torch cannot use, or that is full, is left out with a warning, which is also the profile's note.
     """
     place = existing_folder(Path(folder) if folder is not None else None)
     say = progress or (lambda what, fraction: None)
     probed = probe_devices(place)
     share = seconds / (3 + 4 * (len(probed) - 2) + 1)
     executing = [device for device in probed if device.executes]
-    devices: list[Device] = []
+    devices, left_out = list[Device](), list[str]()
     for number, device in enumerate(executing):
         say(f"{device.name}: memory and matmul", number / (len(probed) + 1))
-        devices.append(_timed_device(device, matrix_bytes, share))
+        try:
+            devices.append(_timed_device(device, matrix_bytes, share))
+        except RuntimeError as error:  # torch has no code for this card, or it is full
+            if device.kind != "cuda":
+                raise
+            left_out.append(f"{device.name} ({device.label}) is left out: {str(error).splitlines()[0]}")
     say("disk: reading", len(executing) / (len(probed) + 1))
     found = _time_disk(place, file_bytes)
     effort = found.effort / torch.get_num_threads()
@@ -68,12 +76,16 @@ def measure(
     disk = next(device for device in probed if device.kind == "disk")
     devices.append(replace(disk, bandwidth=found.rate, label=disk.label + (PAGE_CACHE if found.cached else "")))
     links = [Link("disk", "cpu", found.rate, found.latency)]
-    for device in executing:
+    for device in devices:
         if device.kind == "cuda":
             say(f"{device.name}: copies", (len(probed) - 0.5) / (len(probed) + 1))
             links += _cuda_links(device.name, links[0], matrix_bytes, share)
     say("done", 1.0)
-    return HardwareProfile(platform.node(), tuple(devices), tuple(links), date.today().isoformat())
+    for sentence in left_out:
+        warnings.warn(sentence, stacklevel=2)
+    return HardwareProfile(
+        platform.node(), tuple(devices), tuple(links), date.today().isoformat(), note="; ".join(left_out)
+    )
 
 
 def _timed_device(device: Device, matrix_bytes: int, seconds: float) -> Device:

@@ -106,7 +106,8 @@ def _cuda_devices() -> tuple[Device, ...]:
         if free is None:
             free = torch.cuda.mem_get_info(index)[0]
         total = int(found.total_memory)
-        devices.append(Device(f"cuda:{index}", "cuda", total, min(free, total), label=found.name))
+        name, has_bf16 = f"cuda:{index}", found.major >= 8
+        devices.append(Device(name, "cuda", total, min(free, total), label=found.name, has_bf16=has_bf16))
     return tuple(devices)
 
 

@@ -28,6 +28,7 @@ class Device:
     computing, because the processor itself brings it.
     `precision_factors`: how many times longer than the rates say a decode step reads and computes a block in a
     precision, as runs have shown (see `llmdist.calibration`); 1 where none is named.
+    `has_bf16`: whether a GPU computes in bf16 (not before Ampere); fp16 takes its place where one does not.
     """
 
     name: str
@@ -44,6 +45,7 @@ class Device:
     handover_seconds: float = 0.0
     handover_seconds_per_byte: float = 0.0
     precision_factors: Mapping[str, float] = field(default_factory=dict, hash=False)
+    has_bf16: bool = True
 
     @property
     def machine(self) -> str:

@@ -53,7 +53,8 @@ def kernels() -> ctypes.CDLL | None:
     loaded.llmdist_read.restype = ctypes.c_uint64
     loaded.llmdist_forget.argtypes = (pointer, count)
     loaded.llmdist_scratch_bytes.restype = count
-    for name in ("product", "attention", "mlp", "head", "pack", "unpack", "threads", "streams", "forget", "free_scratch"):
+    names = ("product", "attention", "mlp", "head", "pack", "unpack", "threads", "streams", "forget", "free_scratch")
+    for name in names:
         getattr(loaded, f"llmdist_{name}").restype = None
     loaded.llmdist_threads(torch.get_num_threads())
     return loaded

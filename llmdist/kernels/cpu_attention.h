@@ -62,44 +62,86 @@ static inline float highest(const float *s, int64_t count) {
     return peak;
 }
 
-// scores[j][p] = q[j] (d) times row p of the cache, for J heads and `count` rows from element `base`.
+// sums[k] = the sum of v[k], each in the order of `sum`; eight at once cost less than half of eight alone.
+static inline void sum_all(const Eight (&v)[8], float *sums) {
+#ifdef LLMDIST_AVX2
+    __m256 two[4], pair[2];
+    UNROLL for (int k = 0; k < 4; k++) {
+        const __m256 a = (__m256)v[k], b = (__m256)v[k + 4];
+        two[k] = _mm256_add_ps(_mm256_permute2f128_ps(a, b, 0x20), _mm256_permute2f128_ps(a, b, 0x31));
+    }
+    UNROLL for (int k = 0; k < 2; k++)
+        pair[k] = _mm256_add_ps(_mm256_unpacklo_ps(two[2 * k], two[2 * k + 1]), _mm256_unpackhi_ps(two[2 * k], two[2 * k + 1]));
+    const __m256 all = _mm256_add_ps(_mm256_shuffle_ps(pair[0], pair[1], 0x44), _mm256_shuffle_ps(pair[0], pair[1], 0xee));
+    _mm256_storeu_ps(sums, all);
+#else
+    UNROLL for (int k = 0; k < 8; k++) sums[k] = sum(v[k]);
+#endif
+}
+
+// scores[j][p] = q[j] (d) times row p of the cache, for J heads and P rows that begin with element `at`. Eight sums or
+// nearly so are under way at once, whatever J is: one alone would wait for itself.
+template <int KIND, int J, int P>
+static inline void score_rows(const void *keys, int64_t at, int64_t d, const float *q, float *scores, int64_t stride) {
+    Eight acc[8] = {};
+    int64_t i = 0;
+    for (; i + 8 <= d; i += 8) {
+        Eight row[P];
+        UNROLL for (int p = 0; p < P; p++) row[p] = cached8<KIND>(keys, at + p * d + i);
+        UNROLL for (int j = 0; j < J; j++) {
+            const Eight own = eight(q + j * d + i);
+            UNROLL for (int p = 0; p < P; p++) acc[j * P + p] += row[p] * own;
+        }
+    }
+    float sums[8];
+    sum_all(acc, sums);
+    for (; i < d; i++)
+        UNROLL for (int p = 0; p < P; p++) {
+            const float one = cached_one(keys, KIND, at + p * d + i);
+            UNROLL for (int j = 0; j < J; j++) sums[j * P + p] += q[j * d + i] * one;
+        }
+    UNROLL for (int j = 0; j < J; j++) UNROLL for (int p = 0; p < P; p++) scores[j * stride + p] = sums[j * P + p];
+}
+
 template <int KIND, int J>
 static void score(const void *keys, int64_t base, int64_t count, int64_t d, const float *q, float *scores,
                   int64_t stride) {
-    for (int64_t p = 0; p < count; p++) {
-        const int64_t at = base + p * d;
-        int64_t i = 0;
-        float sums[J] = {};
-        Eight acc[J] = {};
-        for (; i + 8 <= d; i += 8) {
-            const Eight row = cached8<KIND>(keys, at + i);
-            UNROLL for (int j = 0; j < J; j++) acc[j] += row * eight(q + j * d + i);
+    constexpr int P = KIND == FP32 && J > 2 ? 1 : 8 / J;  // rows of floats would be loaded anew for each head
+    int64_t p = 0;
+    for (; p + P <= count; p += P) score_rows<KIND, J, P>(keys, base + p * d, d, q, scores + p, stride);
+    if constexpr (P > 1)
+        for (; p < count; p++) score_rows<KIND, J, 1>(keys, base + p * d, d, q, scores + p, stride);
+}
+
+// Columns [i, i + 8 I) of rows [first, last), times their weights, added to out[j].
+template <int KIND, int J, int I>
+static inline void mix_columns(const void *values, int64_t base, int64_t first, int64_t last, int64_t d, int64_t i,
+                               const float *weights, int64_t stride, float *out) {
+    Eight acc[J][I];
+    UNROLL for (int j = 0; j < J; j++) UNROLL for (int k = 0; k < I; k++) acc[j][k] = eight(out + j * d + i + 8 * k);
+    for (int64_t p = first; p < last; p++) {
+        Eight row[I];
+        UNROLL for (int k = 0; k < I; k++) row[k] = cached8<KIND>(values, base + p * d + i + 8 * k);
+        UNROLL for (int j = 0; j < J; j++) {
+            const float weight = weights[j * stride + p];
+            UNROLL for (int k = 0; k < I; k++) acc[j][k] += row[k] * weight;
         }
-        UNROLL for (int j = 0; j < J; j++) sums[j] = sum(acc[j]);
-        for (; i < d; i++) {
-            const float one = cached_one(keys, KIND, at + i);
-            for (int j = 0; j < J; j++) sums[j] += q[j * d + i] * one;
-        }
-        for (int j = 0; j < J; j++) scores[j * stride + p] = sums[j];
     }
+    UNROLL for (int j = 0; j < J; j++) UNROLL for (int k = 0; k < I; k++)
+        memcpy(out + j * d + i + 8 * k, &acc[j][k], sizeof acc[j][k]);
 }
 
 // out[j] (d) += the sum over rows p of weights[j][p] times row p; some rows at a time, so that they stay in the cache.
 template <int KIND, int J>
 static void mix(const void *values, int64_t base, int64_t count, int64_t d, const float *weights, int64_t stride,
                 float *out) {
+    constexpr int I = 8 / J;
     for (int64_t first = 0; first < count; first += 64) {
         const int64_t last = first + 64 < count ? first + 64 : count;
         int64_t i = 0;
-        for (; i + 8 <= d; i += 8) {
-            Eight acc[J];
-            UNROLL for (int j = 0; j < J; j++) acc[j] = eight(out + j * d + i);
-            for (int64_t p = first; p < last; p++) {
-                const Eight row = cached8<KIND>(values, base + p * d + i);
-                UNROLL for (int j = 0; j < J; j++) acc[j] += row * weights[j * stride + p];
-            }
-            UNROLL for (int j = 0; j < J; j++) memcpy(out + j * d + i, &acc[j], sizeof acc[j]);
-        }
+        for (; i + 8 * I <= d; i += 8 * I) mix_columns<KIND, J, I>(values, base, first, last, d, i, weights, stride, out);
+        if constexpr (I > 1)
+            for (; i + 8 <= d; i += 8) mix_columns<KIND, J, 1>(values, base, first, last, d, i, weights, stride, out);
         for (int64_t p = first; p < last; p++)
             for (int64_t k = i; k < d; k++) {
                 const float one = cached_one(values, KIND, base + p * d + k);
@@ -108,29 +150,41 @@ static void mix(const void *values, int64_t base, int64_t count, int64_t d, cons
     }
 }
 
-// `group` heads by tiles of eight, four, two and one.
+// `group` heads by eights and what is left.
 template <int KIND>
 static void score_group(const void *keys, int64_t base, int64_t count, int64_t d, const float *q, int64_t group,
                         float *s) {
-    for (int64_t j = 0; j < group;) {
-        const int64_t left = group - j;
+    for (int64_t j = 0; j < group; j += 8) {
         const float *from = q + j * d;
-        if (left >= 8) score<KIND, 8>(keys, base, count, d, from, s + j * count, count), j += 8;
-        else if (left >= 4) score<KIND, 4>(keys, base, count, d, from, s + j * count, count), j += 4;
-        else if (left >= 2) score<KIND, 2>(keys, base, count, d, from, s + j * count, count), j += 2;
-        else score<KIND, 1>(keys, base, count, d, from, s + j * count, count), j++;
+        float *to = s + j * count;
+        switch (group - j) {
+            case 1: score<KIND, 1>(keys, base, count, d, from, to, count); break;
+            case 2: score<KIND, 2>(keys, base, count, d, from, to, count); break;
+            case 3: score<KIND, 3>(keys, base, count, d, from, to, count); break;
+            case 4: score<KIND, 4>(keys, base, count, d, from, to, count); break;
+            case 5: score<KIND, 5>(keys, base, count, d, from, to, count); break;
+            case 6: score<KIND, 6>(keys, base, count, d, from, to, count); break;
+            case 7: score<KIND, 7>(keys, base, count, d, from, to, count); break;
+            default: score<KIND, 8>(keys, base, count, d, from, to, count);
+        }
     }
 }
 
 template <int KIND>
 static void mix_group(const void *values, int64_t base, int64_t count, int64_t d, const float *s, int64_t group,
                       float *out) {
-    for (int64_t j = 0; j < group;) {
-        const int64_t left = group - j;
+    for (int64_t j = 0; j < group; j += 8) {
+        const float *from = s + j * count;
         float *to = out + j * d;
-        if (left >= 8) mix<KIND, 8>(values, base, count, d, s + j * count, count, to), j += 8;
-        else if (left >= 4) mix<KIND, 4>(values, base, count, d, s + j * count, count, to), j += 4;
-        else if (left >= 2) mix<KIND, 2>(values, base, count, d, s + j * count, count, to), j += 2;
-        else mix<KIND, 1>(values, base, count, d, s + j * count, count, to), j++;
+        switch (group - j) {
+            case 1: mix<KIND, 1>(values, base, count, d, from, count, to); break;
+            case 2: mix<KIND, 2>(values, base, count, d, from, count, to); break;
+            case 3: mix<KIND, 3>(values, base, count, d, from, count, to); break;
+            case 4: mix<KIND, 4>(values, base, count, d, from, count, to); break;
+            case 5: mix<KIND, 5>(values, base, count, d, from, count, to); break;
+            case 6: mix<KIND, 6>(values, base, count, d, from, count, to); break;
+            case 7: mix<KIND, 7>(values, base, count, d, from, count, to); break;
+            default: mix<KIND, 8>(values, base, count, d, from, count, to);
+        }
     }
 }

@@ -132,6 +132,15 @@ def _write(path: Path, data: bytes) -> None:
     partial.replace(path)
 
 
+def refusal(card: str, major: int, minor: int, instances: Sequence[Instance]) -> str | None:
+    """Return why a card of this compute capability cannot run the kernels `instances`; None where it can."""
+    if (major, minor) < (7, 5):
+        return f"{card} is of compute capability {major}.{minor}: the fused kernels need 7.5 (Turing) or newer."
+    if major < 8 and any("Bf16" in instance.arguments for instance in instances):
+        return f"{card} has no bf16: its fused kernels compute in fp16, in plans of precision fp16 (--precision fp16)."
+    return None
+
+
 class CudaModule:
     """The kernels of `instances` on one CUDA device, loaded through the driver.
 
@@ -142,13 +151,16 @@ class CudaModule:
         require_cuda(device)
         self.device = torch.device("cuda", torch.device(device).index or 0)
         torch.cuda.init()
-        torch.zeros(1, device=self.device)  # makes the device's context the current one of this thread
         major, minor = torch.cuda.get_device_capability(self.device)
+        if refused := refusal(f"{self.device} ({torch.cuda.get_device_name(self.device)})", major, minor, instances):
+            raise HardwareError(refused)
         compiled = compile_cached(Nvrtc(), list(instances), major * 10 + minor)
         self.overlaps = major >= 9
         self._driver = ctypes.CDLL("nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1")
         self._module = ctypes.c_void_p()
-        self._check(self._driver.cuModuleLoadData(ctypes.byref(self._module), compiled.cubin))
+        with torch.cuda.device(self.device):  # a module belongs to the context that is current while it is loaded
+            torch.zeros(1, device=self.device)
+            self._check(self._driver.cuModuleLoadData(ctypes.byref(self._module), compiled.cubin))
         self._functions = {i: self._function(compiled.names[i.expression]) for i in instances}
         self._shared: dict[Instance, int] = {}
 
@@ -166,17 +178,17 @@ class CudaModule:
 
     def run(self, launch: Launch) -> None:
         """Put one launch on torch's current stream."""
+        if torch.cuda.current_device() != self.device.index:
+            with torch.cuda.device(self.device):
+                self._launch(launch)
+        else:
+            self._launch(launch)
+
+    def _launch(self, launch: Launch) -> None:
         function = self._functions[launch.instance]
         if launch.shared_bytes > max(_DEFAULT_SHARED_BYTES, self._shared.get(launch.instance, 0)):
             self._check(self._driver.cuFuncSetAttribute(function, _DYNAMIC_SHARED, launch.shared_bytes))
             self._shared[launch.instance] = launch.shared_bytes
-        if torch.cuda.current_device() != self.device.index:
-            with torch.cuda.device(self.device):
-                self._launch(function, launch)
-        else:
-            self._launch(function, launch)
-
-    def _launch(self, function: ctypes.c_void_p, launch: Launch) -> None:
         stream = ctypes.c_void_p(torch.cuda.current_stream(self.device).cuda_stream)
         sizes = *launch.grid, launch.threads, 1, 1, launch.shared_bytes, stream
         array = launch.argument_array()

@@ -46,10 +46,11 @@ def median_seconds(run: Callable[[int], object], sets: int = 1, repeats: int = _
 
 def recorded_seconds(device: torch.device, queue: Callable[[], None], repeats: int = _REPEATS) -> float:
     """Return the median seconds of what `queue` launches, recorded as one; it runs once before and is then set up."""
-    queue()
-    torch.cuda.synchronize(device)
-    replay = recorded(str(device), queue)
-    return median_seconds(lambda _: replay(), 1, repeats)
+    with torch.cuda.device(device):  # events are recorded on the current device's stream
+        queue()
+        torch.cuda.synchronize(device)
+        replay = recorded(str(device), queue)
+        return median_seconds(lambda _: replay(), 1, repeats)
 
 
 def block_seconds(device: torch.device) -> float:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from ..cost.timing import compute_seconds, decode_step, transfer_seconds
+from ..cost.timing import Step, copied_bytes, decode_step, host_seconds, own_seconds, transfer_seconds
+from ..model.blocks import Block
 from ..units import format_bytes, format_rate, format_seconds
+from .placement import Assignment
 from .result import PlanResult
 
 __all__ = ["bottleneck", "busy_seconds"]
@@ -16,14 +18,19 @@ _LIMITS = 0.9  # what is busy for this share of a token's time limits it
 def busy_seconds(plan: PlanResult) -> dict[str, float]:
     """Return per resource the seconds of one token that it is in use.
 
-    Resources are devices, links ``home>exec``, ``activations``, and ``the pass``: its fixed price.
+    Resources are devices, links ``home>exec``, ``activations``, and ``the pass``: its fixed price. A split block keeps
+    two devices busy, each for its own part; the join counts for the one that executes.
     """
     busy: dict[str, float] = {"the pass": plan.problem.pass_seconds} if plan.problem.pass_seconds else {}
     step = decode_step(plan.problem)
     previous = plan.placement.assignments[0].exec_device
-    rows = zip(plan.placement.assignments, plan.prediction.block_seconds, plan.prediction.copy_seconds, strict=True)
-    for choice, compute, copy in rows:
-        busy[choice.exec_device] = busy.get(choice.exec_device, 0.0) + compute
+    told = zip(plan.prediction.block_seconds, plan.prediction.copy_seconds, strict=True)
+    rows = zip(plan.problem.blocks, plan.placement.assignments, told, strict=True)
+    for block, choice, (compute, copy) in rows:
+        own, other = _parts(plan, block, choice, step)
+        busy[choice.exec_device] = busy.get(choice.exec_device, 0.0) + compute - max(0.0, other - own)
+        if host := _host(plan, choice):
+            busy[host] = busy.get(host, 0.0) + other
         if copy:
             link = f"{choice.home_device}>{choice.exec_device}"
             busy[link] = busy.get(link, 0.0) + copy
@@ -32,6 +39,18 @@ def busy_seconds(plan: PlanResult) -> dict[str, float]:
             busy["activations"] = busy.get("activations", 0.0) + passed
             previous = choice.exec_device
     return busy
+
+
+def _parts(plan: PlanResult, block: Block, choice: Assignment, step: Step) -> tuple[float, float]:
+    """Return the seconds of the exec device and of its CPU for one block; the second is 0 if it is not split."""
+    own, other = (f(plan.problem, block, choice, step) for f in (own_seconds, host_seconds))
+    return own, other
+
+
+def _host(plan: PlanResult, choice: Assignment) -> str | None:
+    """Return the name of the CPU that computes a part of a split block; None for others."""
+    host = plan.problem.host(choice.exec_device) if choice.cpu_eighths else None
+    return None if host is None else host.name
 
 
 def bottleneck(plan: PlanResult) -> str:
@@ -69,9 +88,13 @@ def _link(plan: PlanResult, name: str, seconds: float, total: str) -> str:
     link = plan.problem.link(home, execute)
     assert link is not None, "a copy without a link"
     cap, used = plan.problem.cap(execute), plan.prediction.peak_bytes[execute]
+    step = decode_step(plan.problem)
+    pairs = zip(plan.problem.blocks, plan.placement.assignments, strict=True)
+    ways = ((b, a) for b, a in pairs if a.copies and (a.home_device, a.exec_device) == (home, execute))
+    copied = sum(copied_bytes(plan.problem, b, a, step) for b, a in ways)
     return (
         f"The link {name} limits: it is busy {format_seconds(seconds)} of {total}, copying "
-        f"{format_bytes(plan.prediction.bytes_per_token)} at {format_rate(link.bandwidth)}, because {execute} holds "
+        f"{format_bytes(copied)} at {format_rate(link.bandwidth)}, because {execute} holds "
         f"{format_bytes(used)} of its {format_bytes(cap)}."
     )
 
@@ -79,7 +102,7 @@ def _link(plan: PlanResult, name: str, seconds: float, total: str) -> str:
 def _device(plan: PlanResult, name: str, seconds: float, total: str) -> str:
     """Split a device's time into its fixed price per block and what reading (or computing) takes."""
     device = next(d for d in plan.problem.devices if d.name == name)
-    count = sum(choice.exec_device == name for choice in plan.placement.assignments)
+    count = sum(name in (c.exec_device, _host(plan, c)) for c in plan.placement.assignments)
     fixed = count * device.overhead_seconds
     if fixed > 0.5 * seconds:
         return (
@@ -91,7 +114,8 @@ def _device(plan: PlanResult, name: str, seconds: float, total: str) -> str:
     if seconds - fixed > 1.05 * reading:
         return (
             f"Computing on {name} limits: {format_seconds(seconds - fixed)} of {total} at "
-            f"{device.flops / 1e12:.3g} TFLOP/s, where reading the weights would take {format_seconds(reading)}."
+            f"{device.flops / 1e12:.3g} TFLOP/s, where reading weights and KV cache would take "
+            f"{format_seconds(reading)}."
         )
     return (
         f"The memory of {name} limits: reading weights and KV cache at {format_rate(device.bandwidth)} takes "
@@ -102,7 +126,9 @@ def _device(plan: PlanResult, name: str, seconds: float, total: str) -> str:
 def _reading_seconds(plan: PlanResult, name: str) -> float:
     """Return what the device's blocks would take if multiplying were free and blocks had no fixed price."""
     free = tuple(replace(d, flops=float("inf"), overhead_seconds=0.0) for d in plan.problem.devices)
-    problem = replace(plan.problem, devices=free)
-    step = decode_step(problem)
-    pairs = zip(problem.blocks, plan.placement.assignments, strict=True)
-    return sum(compute_seconds(problem, b, choice, step) for b, choice in pairs if choice.exec_device == name)
+    plan = replace(plan, problem=replace(plan.problem, devices=free))
+    step, seconds = decode_step(plan.problem), 0.0
+    for block, choice in zip(plan.problem.blocks, plan.placement.assignments, strict=True):
+        own, other = _parts(plan, block, choice, step)
+        seconds += own * (choice.exec_device == name) + other * (_host(plan, choice) == name)
+    return seconds

@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from typing import TypeVar
 
 from ..cost.workspace import workspace_bytes
-from ..errors import PlanError
-from ..hardware.profile import HardwareProfile
+from ..errors import InfeasibleError, PlanError
+from ..hardware.profile import Device, HardwareProfile
 from ..model.blocks import BYTES_PER_PARAMETER, EXECUTABLE_PRECISIONS, PLAIN_PRECISIONS, ModelProfile
-from ..units import parse_size
+from ..units import format_bytes, parse_size
 from .placement import Assignment
 from .problem import PlanningProblem, Workload
 
-__all__ = ["DEFAULT_CONTEXT", "DRIVER_BYTES", "build_problem", "without_unpacking"]
+__all__ = ["DEFAULT_CONTEXT", "DRIVER_BYTES", "build_problem", "unpacking_if_it_fits"]
 
 DEFAULT_CONTEXT = 2048
 #: CUDA's context, its libraries' workspaces, kernels and recorded steps: 0.83 GiB beside the plan on an H200.
 DRIVER_BYTES = 900 << 20
+_Found = TypeVar("_Found")
 _HANDSHAKE_SECONDS = 20e-6
 _FREE_MEMORY_SHARE = 0.8  # of what is free, when no cap is given
 
@@ -43,20 +45,21 @@ def build_problem(
     ------
     UnitError : a size cannot be read. PlanError : a limit does not suit the model or this version.
     """
-    if batch < 1:
-        raise PlanError(f"A batch of {batch} sequences was asked: give 1 or more.")
+    if not isinstance(batch, int) or batch < 1:
+        raise PlanError(f"A batch of {batch!r} sequences was asked: give a whole number from 1.")
     caps: dict[str, int] = {}
     for device in hardware.devices:
-        asked = ram if device.kind == "cpu" else vram if device.kind == "cuda" else None
+        limit = ram if device.kind == "cpu" else vram if device.kind == "cuda" else None
+        asked = None if limit is None else _given(parse_size(limit), device, hardware)
         if device.kind == "cuda" and hardware.source == "measured":  # a known machine's memory is without it
-            whole = device.free_bytes if asked is None else parse_size(asked)
+            whole = device.free_bytes if asked is None else asked
             caps[device.name] = max(0, whole - DRIVER_BYTES)
         elif asked is not None:
-            caps[device.name] = parse_size(asked)
+            caps[device.name] = asked
         elif device.kind == "cpu":
             caps[device.name] = int(device.free_bytes * _FREE_MEMORY_SHARE)
     _check_memory(hardware, caps, vram)
-    chosen = _precisions(profile, precision)
+    chosen = _without_bf16(_precisions(profile, precision), hardware)
     plain = _plain(chosen)
     tokens = _context(profile, context)
     devices = tuple(d for d in hardware.devices if disk or d.kind != "disk")
@@ -79,7 +82,20 @@ def build_problem(
     )
 
 
-def without_unpacking(problem: PlanningProblem, profile: ModelProfile) -> PlanningProblem | None:
+def unpacking_if_it_fits(
+    problem: PlanningProblem, profile: ModelProfile, found: Callable[[PlanningProblem], _Found]
+) -> _Found:
+    """Return what `found` makes of the problem; where nothing fits, of plain weights alone, which are not unpacked."""
+    try:
+        return found(problem)
+    except InfeasibleError:
+        plain = _without_unpacking(problem, profile)
+        if plain is None:
+            raise
+        return found(plain)
+
+
+def _without_unpacking(problem: PlanningProblem, profile: ModelProfile) -> PlanningProblem | None:
     """Return the problem with plain weights alone, whose workspace unpacks nothing; None where that changes nothing.
 
     A precision that is allowed must never make a plan impossible: this one is tried where `problem` has no plan.
@@ -105,12 +121,24 @@ def _workspace(profile: ModelProfile, tokens: int, batch: int, precisions: Seque
     )  # fmt: skip
 
 
+def _given(limit: int, device: Device, hardware: HardwareProfile) -> int:
+    """Return the limit, at most the device's whole memory; where less than it is free, say so."""
+    if hardware.source == "measured" and limit > device.free_bytes:
+        name, taken = device.name, min(limit, device.memory_bytes)
+        free, whole = format_bytes(device.free_bytes), format_bytes(device.memory_bytes)
+        words = f"A limit of {format_bytes(limit)} was given for {name}, which has {whole}, {free} of them free now"
+        end = "." if taken == limit else f": {whole} is taken."
+        warnings.warn(words + end, stacklevel=4)
+        return taken
+    return limit
+
+
 def _check_memory(hardware: HardwareProfile, caps: Mapping[str, int], vram: int | str | None) -> None:
     if vram is not None:
-        parse_size(vram)
+        size = format_bytes(parse_size(vram))
         if not any(d.kind == "cuda" for d in hardware.devices):
             warnings.warn(
-                f"A GPU limit of {vram} was given, but this machine has no CUDA GPU: the plan uses the CPU; "
+                f"A GPU limit of {size} was given, but this machine has no CUDA GPU: the plan uses the CPU; "
                 "limit its memory with ram (--ram).",
                 stacklevel=4,
             )
@@ -135,6 +163,17 @@ def _precisions(profile: ModelProfile, precision: str | Sequence[str] | None) ->
             f"which llmdist does not quantise: give one of {', '.join(PLAIN_PRECISIONS)}."
         )
     return tuple(dict.fromkeys(names))
+
+
+def _without_bf16(precisions: tuple[str, ...], hardware: HardwareProfile) -> tuple[str, ...]:
+    """Return the precisions with fp16 in place of bf16 where a GPU has none, and say so."""
+    lacking = [d for d in hardware.devices if d.kind == "cuda" and not d.has_bf16]
+    if "bf16" not in precisions or not lacking:
+        return precisions
+    if hardware.source == "measured":
+        names = ", ".join(f"{d.name} ({d.label})" for d in lacking)
+        warnings.warn(f"{names} cannot compute in bf16: the plan takes fp16 in its place.", stacklevel=4)
+    return tuple("fp16" if name == "bf16" else name for name in precisions)
 
 
 def _modes(profile: ModelProfile, hardware: HardwareProfile) -> tuple[str, ...]:
@@ -174,10 +213,10 @@ def _kv_precision(profile: ModelProfile, kv: str | None, plain: str) -> str:
 def _context(profile: ModelProfile, context: int | None) -> int:
     if context is None:
         return min(profile.max_context, DEFAULT_CONTEXT)
-    if not 2 <= context <= profile.max_context:
+    if not isinstance(context, int) or not 2 <= context <= profile.max_context:
         raise PlanError(
-            f"A context of {context} tokens was asked, but {profile.name} was trained for "
-            f"2 to {profile.max_context}: choose a context in that range."
+            f"A context of {context!r} tokens was asked, but {profile.name} was trained for "
+            f"2 to {profile.max_context}: choose a whole number in that range."
         )
     return context
 

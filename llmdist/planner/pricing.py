@@ -84,8 +84,8 @@ def infeasible(tables: CostTables, choice: Choices) -> InfeasibleError:
     peaks = peak_many(tables, choice[None])[0]
     over = [(d, float(peaks[m])) for m, d in enumerate(problem.devices) if peaks[m] > tables.caps[m]]
     parts = [
-        f"{d.name} is capped at {format_bytes(problem.cap(d.name))}, at least {format_bytes(peak)} are needed "
-        f"({int(peak) - problem.cap(d.name)} bytes more)"
+        f"{d.name} is capped at {format_bytes(problem.cap(d.name))}, the least demanding placement takes "
+        f"{format_bytes(peak)} ({_missing(int(peak) - problem.cap(d.name))} more)"
         for d, peak in over
     ]
     batch = Batch(tables, choice[None])
@@ -96,8 +96,23 @@ def infeasible(tables: CostTables, choice: Choices) -> InfeasibleError:
         if (needed := batch.totals.pinned[0, m]) > tables.pinned_caps[m]:
             limit = format_bytes(device.pinned_bytes)
             parts.append(f"{device.name} can pin {limit}, {format_bytes(int(needed))} are needed")
-    disk = "" if any(d.kind == "disk" for d in problem.devices) else ", allow the disk"
     return InfeasibleError(
-        f"No placement of the {len(problem.blocks)} blocks fits: {'; '.join(parts)}. "
-        f"Raise that cap, or shorten the context ({problem.workload.context} tokens){disk}."
+        f"No placement of the {len(problem.blocks)} blocks fits: {'; '.join(parts)}. {_ways_out(problem)}"
     )
+
+
+def _missing(nbytes: int) -> str:
+    return f"{nbytes} bytes" if nbytes < 1 << 30 else format_bytes(1.005 * nbytes)  # three digits, and never too few
+
+
+def _ways_out(problem: PlanningProblem) -> str:
+    """Return what would make less memory do, or more."""
+    load = problem.workload
+    ways = ["Raise a cap", f"shorten the context ({load.context} tokens)"]
+    if load.batch > 1:
+        ways.append(f"take fewer sequences than {load.batch} at once")
+    if "int4" not in problem.precisions:
+        ways.append("allow int4")
+    if not any(device.kind == "disk" for device in problem.devices):
+        ways.append("allow the disk")
+    return f"{', '.join(ways[:-1])}, or {ways[-1]}."

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from math import exp
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -107,6 +107,14 @@ class PlanResult:
 
         return why(self, block)
 
+    def prediction_for(self, sequences: int) -> Prediction:
+        """Return the prediction of the placement for so many sequences at once, as many as planned or fewer."""
+        from .pricing import evaluate
+
+        if sequences == self.problem.workload.batch:
+            return self.prediction
+        return evaluate(replace(self.problem, workload=replace(self.problem.workload, batch=sequences)), self.placement)
+
     def bottleneck(self) -> str:
         """Return in one sentence which link, memory or device limits the time per token."""
         from .bottleneck import bottleneck
@@ -116,6 +124,8 @@ class PlanResult:
     def summary(self) -> str:
         """Return the plan in a few lines of text."""
         prediction, note = self.prediction, f" {self.provenance}" if self.simulated else ""
+        load = self.problem.workload
+        unit = "token" if load.batch == 1 else f"pass of {load.batch}"
         quality = "proven optimal" if self.proven_optimal else f"at most {self.gap:.1%} from the best possible"
         memory = ", ".join(
             f"{name} {format_bytes(used)} of {format_bytes(self.problem.cap(name))}"
@@ -126,10 +136,11 @@ class PlanResult:
                 self.placement.counted() + note,
                 self.placement.in_words(),
                 f"predicted{note} {prediction.tokens_per_second:.1f} tokens/s{self.band_words()} "
-                f"({format_seconds(prediction.tpot_seconds)} per token, first after "
-                f"{format_seconds(prediction.ttft_seconds)}); {quality}",
+                f"({format_seconds(prediction.tpot_seconds)} per {unit}, "
+                f"first after {format_seconds(prediction.ttft_seconds)} for {load.prompt_tokens} tokens of prompt); "
+                f"{quality}",
                 f"memory{note} {memory}; {format_bytes(prediction.bytes_per_token)} copied per pass"
-                if self.problem.workload.tokens_per_pass > 1
+                if load.tokens_per_pass > 1 or load.batch > 1
                 else f"memory{note} {memory}; {format_bytes(prediction.bytes_per_token)} copied per token",
                 *self._speculation_words(),
             ]

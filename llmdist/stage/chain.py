@@ -35,6 +35,10 @@ class Chain:
     on_restart : called with (reason, memory was the cause); returns the placement to go on with.
     on_note : called with each new sentence that a stage has for the user.
     heard : told of a load or a move while it goes on; what it raises ends the stage.
+
+    Raises
+    ------
+    StageError : the first stage ended while it loaded.
     """
 
     def __init__(
@@ -48,7 +52,10 @@ class Chain:
         self.restarts = 0
         self._prompt_tokens: tuple[int, ...] = ()
         self._done: Rows = ()  # tokens whose keys and values the stage holds, per sequence
-        self._start()
+        try:
+            self._start()
+        except StageDied as died:
+            raise StageError(f"The model could not be loaded: {died}. Plan again with a smaller cap.") from died
 
     def _start(self) -> None:
         self._stage = ChildStage(self._heard) if self._isolate else InlineStage(self._heard)

@@ -15,10 +15,10 @@ from pathlib import Path
 import psutil
 import torch
 
-from ..errors import LlmdistError
+from ..errors import LlmdistError, ModelError
 from ..executor import Executor, executor_for
 from ..model.checkpoint import Checkpoint
-from ..model.probe_blocks import tiny_blocks
+from ..model.probe_blocks import LONGEST_PROBE, tiny_blocks
 from .messages import Applied, Apply, Failed, Forward, Load, Loaded, Message, Reply, Stepped, Working
 
 __all__ = ["Worker"]
@@ -55,7 +55,7 @@ class Worker:
         self._heard = heard
         self._executor: Executor | None = None
         for dtype in (torch.bfloat16, torch.float32):  # the libraries' own pools belong to the base
-            for tokens in (32, 1):
+            for tokens in (LONGEST_PROBE, 32, 1):
                 tiny_blocks(dtype=dtype)(tokens)
         _forget_peak()
         self._base = _resident_bytes()
@@ -106,8 +106,14 @@ class Worker:
         assert self._executor is not None, "Forward before Load"
         done = self._executor.run(message.tokens, message.starts, message.keep)
         greedy = message.greedy  # then the choice is made where the logits are
+        best, token_ids = done.logits.max(-1)
+        if not best.isfinite().all():
+            raise ModelError(
+                "The model's answer is not a number: weights that are NaN or infinite, or numbers beyond what its "
+                "precision holds; check the checkpoint, or load one in another precision."
+            )
         return Stepped(
-            token_ids=tuple(done.logits.argmax(-1).tolist()) if greedy else None,
+            token_ids=tuple(token_ids.tolist()) if greedy else None,
             logits=None if greedy else done.logits.float().cpu().numpy().tobytes(),
             rows=done.logits.shape[0],
             bytes_moved=done.bytes_moved,

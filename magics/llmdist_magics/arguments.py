@@ -199,7 +199,11 @@ def written(name: str, options: argparse.Namespace) -> list[str]:
 
 
 def parse(name: str, line: str) -> argparse.Namespace:
-    """Return the options in `line`; UsageError when they are wrong, HelpShown after -h."""
+    """Return the options in `line` up to a comment; UsageError when they are wrong, HelpShown after -h."""
+    return _parsed(name, _without_comment(line))
+
+
+def _parsed(name: str, line: str) -> argparse.Namespace:
     try:
         words = shlex.split(line)
     except ValueError as error:
@@ -210,6 +214,14 @@ def parse(name: str, line: str) -> argparse.Namespace:
 _WORD = re.compile(r"""\s*((?:"(?:\\.|[^"\\])*"|'[^']*'|[^\s"'])+|\S+)""")
 
 
+def _without_comment(line: str) -> str:
+    """Return `line` up to a word that begins with #: a line of the notebook may end as one of Python does."""
+    for match in _WORD.finditer(line):
+        if match.group(1).startswith("#"):
+            return line[: match.start()]
+    return line
+
+
 def parse_with_prompt(name: str, line: str) -> tuple[argparse.Namespace, str]:
     """Return the leading options and the rest of `line` verbatim, with its quotes and braces."""
     actions: dict[str, Any] = {s: a for a in PARSERS[name]._actions for s in a.option_strings}
@@ -218,11 +230,11 @@ def parse_with_prompt(name: str, line: str) -> tuple[argparse.Namespace, str]:
         word = match.group(1)
         position = match.end()
         if word == "--":
-            return parse(name, line[:end]), line[position:].strip()
+            return _parsed(name, line[:end]), line[position:].strip()
         option, equals, _ = word.partition("=")
         action = actions.get(option)
         if action is not None and action.nargs != 0 and not equals:
             value = _WORD.match(line, position)
             position = value.end() if value else position
         end = position
-    return parse(name, line[:end]), line[end:].strip()
+    return _parsed(name, line[:end]), line[end:].strip()

@@ -131,6 +131,13 @@ def test_the_spread_is_what_a_new_placement_sees() -> None:
     )
 
 
+def test_one_disturbed_run_does_not_widen_the_band() -> None:
+    """Of each placement a typical run is checked, so the last one, beside which other work ran, changes nothing."""
+    runs = [seen(RESIDENT, TRUE), seen(FIRST_HALF, TRUE)] * 4
+    slow = replace(runs[0], measured_seconds=4 * runs[0].measured_seconds)
+    assert of_runs(*runs, slow).spread == pytest.approx(of_runs(*runs).spread, rel=0.05)
+
+
 def test_without_runs_the_usual_spread_is_told() -> None:
     """A machine without a log has a band, and other models' runs widen it without correcting a price."""
     assert of_runs() == Calibration(model_key(MODEL), spread=PRIOR_SPREAD)

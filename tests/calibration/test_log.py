@@ -124,6 +124,14 @@ def test_the_log_as_text_has_prediction_band_measurement_and_error(run: Observat
     told = replace(run, told_tokens_per_second=100.0, told_spread=0.1, measured_seconds=0.0125)
     words = log_words([run] * 9 + [told], Calibration("toy 1", {"pass": 1.5}, 0.08, runs=10))
     lines = words.splitlines()
-    assert len(lines) == 7 and lines[0].split() == ["run", "predicted", "expected", "measured", "error"]
-    assert "100 tokens/s" in lines[-2] and "81.87 to 122.1" in lines[-2] and lines[-2].endswith("+25%")
+    assert len(lines) == 8 and "median" in lines[-2]
+    assert lines[0].split() == ["run", "predicted", "expected", "measured", "error"]
+    assert "100 tokens/s" in lines[-3] and "81.87 to 122.1" in lines[-3] and lines[-3].endswith("+25%")
     assert lines[-1] == "10 runs of toy corrected price of a pass x 1.50; measured speeds spread by 8%."
+
+
+@pytest.mark.parametrize(("measured", "error"), [(0.00998, "0%"), (0.01002, "0%"), (0.0094, "-6%")])
+def test_an_error_that_rounds_to_nothing_has_no_sign(run: Observation, measured: float, error: str) -> None:
+    """Neither -0% nor +0%."""
+    told = replace(run, told_tokens_per_second=100.0, measured_seconds=measured)
+    assert log_words([told], Calibration("toy 1")).splitlines()[1].split()[-1] == error

@@ -12,6 +12,8 @@ from device_models import PROMPT, TOLERANCE, decode, model, placed
 
 import llmdist
 from llmdist.executor import Executor
+from llmdist.executor.runtime import CudaRuntime
+from llmdist.kernels.device_rates import read_rates
 from llmdist.planner.placement import Assignment, Placement
 
 pytestmark = [
@@ -135,3 +137,28 @@ def test_asking_for_free_memory_opens_no_context() -> None:
         assert process.stdout is not None and process.stdout.readline().strip() == b"1"
         assert used() - before < 64 << 20
         process.communicate(b"\n")
+
+
+def test_copies_never_share_a_stream_with_recordings() -> None:
+    """Torch gives out streams in turn: of 64 more, none may be the one on which weights are copied."""
+    lane = CudaRuntime().lane("cuda:0")
+    assert lane._stream not in {torch.cuda.Stream("cuda:0") for _ in range(64)}  # type: ignore[attr-defined]
+
+
+@pytest.mark.skipif(torch.cuda.device_count() < 2, reason="one CUDA device")
+def test_a_second_gpu_computes_its_blocks_and_is_timed_by_its_own_clock(tmp_path: Path) -> None:
+    """Kernels, recordings and rates are those of the device that was asked, and the logits those of one GPU."""
+    checkpoint, tokens = model(tmp_path, num_layers=4), [3, 700, 31, 9]
+    whole = placed(checkpoint, "bf16")
+    names = [block.name for block in checkpoint.profile.blocks if block.name.startswith("layers.2")]
+    both = whole.moved({name: Assignment("cuda:1", "cuda:1", "bf16") for name in names})
+    found = []
+    for placement in (whole, both):
+        executor = Executor(checkpoint, placement, 64)
+        found.append(decode(executor, tokens))
+        executor.close()
+    for one, other in zip(*found, strict=True):
+        assert (one - other).abs().max() < TOLERANCE * other.abs().max()
+    first, second = (read_rates(torch.device("cuda", i))["dense"] for i in (0, 1))
+    if torch.cuda.get_device_name(0) == torch.cuda.get_device_name(1):
+        assert 0.5 < first / second < 2

@@ -5,10 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import torch
 from device_models import PROMPT, TOLERANCE, decode, model, placed
 from virtual_devices import COMPILED, VirtualRuntime
 
+from llmdist.errors import HardwareError
 from llmdist.executor import Executor
+from llmdist.executor.device_times import DeviceTimes
+from llmdist.kernels.cuda_module import refusal
 from llmdist.planner.placement import Assignment
 
 pytestmark = [COMPILED, pytest.mark.usefixtures("store")]
@@ -84,4 +88,84 @@ def test_why_the_kernels_refuse_is_one_sentence_of_the_executors_note(tmp_path: 
     decode(executor, [3])
     assert len(executor.device_blocks.notes) == 2
     assert executor.note == executor.device_blocks.reasons[0]
+    executor.close()
+
+
+def test_a_card_that_the_kernels_refuse_computes_by_plain_layers(tmp_path: Path) -> None:
+    """The model loads, the note says why it is slow and what to plan for, and the logits are the kernels' own."""
+    checkpoint = model(tmp_path)
+
+    class Old(VirtualRuntime):
+        def module(self, instances, device):  # type: ignore[no-untyped-def]
+            raise HardwareError("cuda:0 (Tesla T4) has no bf16.")
+
+    found = []
+    for runtime in (Old(), VirtualRuntime()):
+        executor = Executor(checkpoint, placed(checkpoint, "int8"), 64, runtime=runtime)
+        assert ("Plain layers" in executor.note and "Tesla T4" in executor.note) == isinstance(runtime, Old)
+        found.append(decode(executor, [3, 700]))
+        executor.close()
+    for one, other in zip(*found, strict=True):
+        assert (one - other).abs().max() < TOLERANCE * other.abs().max()
+
+
+@pytest.mark.parametrize("precision", ["fp16", "int8"])
+def test_a_card_without_bf16_computes_in_fp16(tmp_path: Path, precision: str) -> None:
+    """Through kernels of fp16, in plain weights and in quantised ones; the logits are those of the plain layers."""
+    checkpoint = model(tmp_path)
+    placement = placed(checkpoint, precision).moved({"embed": Assignment("cpu", "cpu", precision)})
+
+    class Turing(VirtualRuntime):
+        def has_bf16(self, device: str) -> bool:
+            return device == "cpu"
+
+    runtime = Turing()
+    executor = Executor(checkpoint, placement, 64, runtime=runtime)
+    plain = Executor(checkpoint, placement, 64, runtime=Turing())
+    plain.device_blocks.compute = lambda *_: None  # type: ignore[method-assign]
+    assert executor.dtype == torch.float16 and executor.note == ""
+    for got, expected in zip(decode(executor, [3, 700]), decode(plain, [3, 700]), strict=True):
+        assert (got - expected).abs().max() < TOLERANCE * expected.abs().max()
+    assert refusal("Tesla T4", 7, 5, sorted(runtime.compiled)) is None
+    executor.close()
+    plain.close()
+
+
+def test_what_another_device_computed_meanwhile_is_no_time_of_a_gpus_block() -> None:
+    """A block behind one of the same GPU begins where that ended; behind one of the CPU at a point of its own."""
+    runtime = VirtualRuntime()
+    times = DeviceTimes(runtime)
+    first = times.begin("cuda:0")
+    times.computed("cuda:0", first, [("a", 1)])
+    again = times.begin("cuda:0")
+    times.computed("cuda:0", again, [("b", 1)])
+    times.computed("cpu", times.begin("cpu"), [("c", 1)])
+    later = times.begin("cuda:0")
+    times.computed("cuda:0", later, [("d", 1)])
+    a, b, c, d = times.computes
+    assert a.end_seconds == b.start_seconds
+    assert d.start_seconds >= c.end_seconds > b.end_seconds
+
+
+def test_a_gpus_work_is_waited_for_before_the_cpus_clock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Bringing activations from a GPU waits for all that it still computes: no time of the CPU's next block."""
+    checkpoint = model(tmp_path)
+    names = [block.name for block in checkpoint.profile.blocks if block.name.startswith("layers")]
+    mixed = placed(checkpoint, "bf16").moved({names[2]: Assignment("cpu", "cpu", "bf16")})
+    executor = Executor(checkpoint, mixed, 64, runtime=VirtualRuntime())
+    order: list[str] = []
+    begin, bring = DeviceTimes.begin, torch.Tensor.to
+
+    def begins(times: DeviceTimes, device: str) -> object:
+        order.append(f"begin {device}")
+        return begin(times, device)
+
+    def brought(x: torch.Tensor, *to: object, **more: object) -> torch.Tensor:
+        order.append(f"bring to {to[0]}")
+        return bring(x, *to, **more)  # type: ignore[call-overload,no-any-return]
+
+    monkeypatch.setattr(DeviceTimes, "begin", begins)
+    monkeypatch.setattr(torch.Tensor, "to", brought)
+    executor.run([PROMPT], [0])
+    assert order[order.index("begin cpu", order.index("begin cpu") + 1) - 1] == "bring to cpu"  # the first is embed's
     executor.close()

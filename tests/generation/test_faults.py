@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import torch
+from safetensors.torch import load_file, save_file
 from tiny import write_tiny
 
 import llmdist
@@ -205,3 +207,16 @@ def test_a_watch_asks_for_what_is_missing_and_not_too_often() -> None:
     rare = MemoryWatch(lambda: 0, period=3600)
     assert rare.shortage(100, {"cpu": 30}) > 0
     assert rare.shortage(100, {"cpu": 30}) == 0
+
+
+@pytest.mark.parametrize("temperature", [0, 1])
+def test_weights_that_are_not_numbers_are_told(tmp_path: Path, temperature: float) -> None:
+    """Not an empty text, and no words of a library: one sentence, whether the best token or a drawn one is asked."""
+    folder = write_tiny(tmp_path / "tiny", eos_token_id=None)
+    tensors = load_file(folder / "model.safetensors")
+    tensors["model.norm.weight"].fill_(torch.nan)
+    save_file(tensors, folder / "model.safetensors", {"format": "pt"})
+    session = llmdist.load(str(folder), isolate=False)
+    with pytest.raises(LlmdistError, match="not a number: weights that are NaN"):
+        list(session.generate(PROMPT, 2, temperature=temperature))
+    session.unload()

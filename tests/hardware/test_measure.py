@@ -13,7 +13,7 @@ import pytest
 
 from llmdist.errors import HardwareError
 from llmdist.hardware import apart, cached, describe, hardware_profile
-from llmdist.hardware.profile import HardwareProfile
+from llmdist.hardware.profile import Device, HardwareProfile
 
 measuring = importlib.import_module("llmdist.hardware.measure")
 quick_measure = functools.partial(measuring.measure, seconds=0.05, matrix_bytes=1 << 18, file_bytes=1 << 18)
@@ -185,3 +185,23 @@ def test_a_busy_processor_is_seen():
         for process in spin:
             process.kill()
             process.wait()
+
+
+def test_a_gpu_that_cannot_be_used_is_left_out_and_asked_again_the_next_time(tmp_path, monkeypatch, quick):
+    """Torch may have no code for a card, or the card be full: the machine is measured without it, and told so."""
+    card = Device("cuda:0", "cuda", 1 << 30, 1 << 29, 0, 0, 0, label="GTX 1080")
+    probed = measuring.probe_devices(tmp_path)
+    monkeypatch.setattr(measuring, "probe_devices", lambda place: [*probed, card])
+    timed = measuring._timed_device
+
+    def fails(device, *rest):
+        if device.kind == "cuda":
+            raise RuntimeError("CUDA error: no kernel image is available\nCompile with TORCH_USE_CUDA_DSA")
+        return timed(device, *rest)
+
+    monkeypatch.setattr(measuring, "_timed_device", fails)
+    for count in (1, 2):
+        with pytest.warns(UserWarning, match=r"cuda:0 \(GTX 1080\) is left out: .*no kernel image is available$"):
+            profile = hardware_profile(tmp_path)
+        assert "cuda:0" not in {device.name for device in profile.devices} and "GTX 1080" in profile.note
+        assert len(quick) == count

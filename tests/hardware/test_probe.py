@@ -71,7 +71,7 @@ const char *nvmlErrorString(int result) { return "not found"; }
 _PROBE = """
 import sys, types, torch
 from llmdist.hardware import probe_devices
-card = types.SimpleNamespace(uuid=sys.argv[1], total_memory=8 << 30, name="Card")
+card = types.SimpleNamespace(uuid=sys.argv[1], total_memory=8 << 30, name="Card", major=8)
 torch.cuda.is_available, torch.cuda.device_count = (lambda: True), (lambda: 1)
 torch.cuda.get_device_properties = lambda index: card
 torch.cuda.mem_get_info = lambda index: (3 << 30, 8 << 30)

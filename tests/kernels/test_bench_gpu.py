@@ -5,19 +5,23 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 import torch
 from shim import HostModule
 
+from llmdist.bench import gpu
 from llmdist.bench._gpu_kernels import KERNELS, attention_case, projection_case
 from llmdist.bench._gpu_peer_child import ENGINES
 from llmdist.bench._gpu_plans import PLANS
 from llmdist.bench.gpu import scenario_config
+from llmdist.bench.rows import Row
 from llmdist.bench.synthetic import SHAPES, SyntheticShape, write_synthetic
+from llmdist.kernels.cuda_module import refusal
 from llmdist.kernels.fused import check_fused
+from llmdist.kernels.instances import Instance
 from llmdist.kernels.launch import Attention
 
 CPU = torch.device("cpu")
@@ -73,3 +77,31 @@ def test_without_a_gpu_the_benchmark_is_one_sentence_and_exit_status_1(tmp_path:
     assert done.stderr.count("\n") == 1
     assert "finds no CUDA device" in done.stderr
     assert not (tmp_path / "out").exists()
+
+
+def test_a_scenario_that_fails_takes_no_rows_with_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Whatever it ends with: its first rows and those of the scenarios behind it are written."""
+
+    def rows_of(name: str, *rest: object) -> Iterator[Row]:
+        yield Row(name, "llmdist", "decode", 1.0, "tokens/s")
+        if name == "kernels":
+            raise ValueError("a peer wrote no JSON")
+
+    monkeypatch.setattr(gpu, "require_cuda", lambda device: None)
+    monkeypatch.setattr(gpu, "probes", lambda device: {"device copy": 1e9})
+    monkeypatch.setattr(gpu, "_gpu", lambda device: {})
+    monkeypatch.setattr(gpu, "_rows_of", rows_of)
+    assert gpu.main(["--out", str(tmp_path), "--scenario", "kernels", "--scenario", "8b-bf16"]) == 0
+    rows = json.loads((tmp_path / "gpu.json").read_text())["rows"]
+    assert [row["scenario"] for row in rows] == ["kernels", "8b-bf16"]
+    assert "kernels failed: ValueError: a peer wrote no JSON" in capsys.readouterr().out
+
+
+def test_old_cards_are_refused_in_one_sentence() -> None:
+    """Before Turing altogether; Turing only kernels of bf16, of which the way out is named."""
+    bf16, fp16 = (Instance("dequantise", (kind, "Dense")) for kind in ("Bf16", "Fp16"))
+    assert "7.5 (Turing) or newer" in (refusal("cuda:0 (GTX 1080)", 6, 1, [fp16]) or "")
+    assert "--precision fp16" in (refusal("cuda:0 (Tesla T4)", 7, 5, [fp16, bf16]) or "")
+    assert refusal("cuda:0 (Tesla T4)", 7, 5, [fp16]) is None and refusal("cuda:0", 8, 6, [bf16]) is None

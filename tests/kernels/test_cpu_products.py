@@ -51,7 +51,7 @@ def exact(x: Tensor, weight: cpu.Weight) -> Tensor:
 
 
 def as_kept(x: Tensor, weight: cpu.Weight) -> Tensor:
-    """Return `x` as the kernel multiplies it: for 16-bit weights and less than a prompt, fp16 near the top of its range."""
+    """Return `x` as the kernel multiplies it: for 16-bit weights, up to 32 tokens, fp16 near the top of its range."""
     if isinstance(weight, PackedMatrix) or weight.dtype == torch.float32 or len(x) >= 33:
         return x
     power = torch.exp2(14 - torch.frexp(x.abs().amax(dim=1, keepdim=True)).exponent.double() + 1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import time
 from dataclasses import replace
@@ -13,7 +14,7 @@ from IPython.utils.capture import capture_output
 from traitlets.config import Config
 
 from llmdist.demo import model_path
-from llmdist_magics.arguments import PARSERS
+from llmdist_magics.arguments import PARSERS, parse, parse_with_prompt
 from llmdist_magics.background import Background
 from llmdist_magics.config import LLMDist
 from llmdist_magics.reference import reference
@@ -234,3 +235,18 @@ def test_the_documented_magics_are_the_real_ones():
     text = (Path(__file__).parents[2] / "docs" / "magics.md").read_text()
     assert text == reference()
     assert all(f"## %{name}" in text for name in PARSERS)
+
+
+def test_a_line_may_end_in_a_comment_as_those_of_the_readme_do():
+    """Every magic of the README is read as it stands there; in a prompt # is a character like others."""
+    text = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+    block = text.split("## In a notebook")[1].split("```")[1]
+    lines = re.findall(r"^%(llm_\w+)(.*)$", block, re.MULTILINE)
+    assert len(lines) >= 6 and sum(" # " in line for _, line in lines) >= 4
+    for name, line in lines:
+        options = parse_with_prompt(name, line)[0] if name == "llm_generate" else parse(name, line)
+        assert "#" not in str(vars(options))
+    assert parse("llm_load", "demo  # the model's own").model == "demo"
+    assert parse("llm_load", "./folder#2").model == "./folder#2"
+    assert parse_with_prompt("llm_generate", "--stop # Say # twice")[0].stop == ["#"]
+    assert parse_with_prompt("llm_generate", "Say # twice")[1] == "Say # twice"

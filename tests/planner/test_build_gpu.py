@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import replace
 
 import pytest
@@ -54,3 +55,32 @@ def test_a_plain_mlp_may_be_shared_where_there_is_a_gpu() -> None:
     streamed = solve(replace(problem, modes=("resident", "streamed")), stop=MaxIterations(4))
     assert any(choice.cpu_eighths for choice in shared.placement.assignments)
     assert shared.prediction.tpot_seconds < 0.95 * streamed.prediction.tpot_seconds
+
+
+def test_where_a_gpu_has_no_bf16_the_plan_takes_fp16_and_says_so() -> None:
+    """A T4's kernels compute in fp16: what was bf16, asked for or the checkpoint's own, becomes fp16."""
+    pc = machine()
+    old = replace(pc, devices=tuple(replace(d, has_bf16=d.kind != "cuda", label="Tesla T4") for d in pc.devices))
+    for asked, found in ((None, ("fp16",)), ("bf16,int8", ("fp16", "int8")), (("int4",), ("int4",))):
+        with warnings.catch_warnings(record=True) as told:
+            warnings.simplefilter("always")
+            assert build_problem(shape("qwen3-8b"), old, precision=asked).precisions == found
+        assert [str(one.message) for one in told] == (
+            ["cuda:0 (Tesla T4) cannot compute in bf16: the plan takes fp16 in its place."] if "fp16" in found else []
+        )
+    assert build_problem(shape("qwen3-8b"), pc).precisions == ("bf16",)
+    assert HardwareProfile.from_json(old.to_json()) == old
+
+
+def test_a_limit_above_what_is_there_is_told() -> None:
+    """Above the free memory it holds, with a sentence; above the whole, the whole is taken. Not of known machines."""
+    for given, cap, words in (
+        ("62GiB", 62 * GIB, r"62 GiB was given for cpu, which has 64 GiB, 60 GiB of them free now\.$"),
+        ("100TiB", 64 * GIB, r"102400 GiB was given .* which has 64 GiB, 60 GiB of them free now: 64 GiB is taken\.$"),
+    ):
+        with pytest.warns(UserWarning, match=words):
+            assert build_problem(shape("qwen3-8b"), machine(), ram=given).cap("cpu") == cap
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        build_problem(shape("qwen3-8b"), machine(), ram="60GiB", vram="8GiB")
+        assert build_problem(shape("qwen3-8b"), machine("nominal"), ram="62GiB").cap("cpu") == 62 * GIB

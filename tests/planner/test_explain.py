@@ -134,6 +134,27 @@ def test_the_bottleneck_is_the_busiest_part_or_says_that_parts_wait(seed: int) -
     assert name in sentence or name == "activations"
 
 
+def test_the_cpus_part_of_split_blocks_counts_as_the_cpus_time() -> None:
+    """Where its memory is what a token waits for, the sentence names the CPU, and the numbers fit each other."""
+    plan = plan_for("llama-2-13b", "rtx4090", precision="bf16", context=512, seconds=0.3)
+    moves = {b.name: Assignment("cuda:0", "cuda:0", "bf16", 7) for b in plan.problem.blocks if b.kind == "mlp"}
+    placement = plan.placement.moved(moves)
+    split = replace(plan, placement=placement, prediction=evaluate(plan.problem, placement))
+    sentence = split.bottleneck()
+    rate, milliseconds = re.search(r"The memory of cpu limits: .* at (\d+) GB/s takes ([\d.]+) ms", sentence).groups()  # type: ignore[union-attr]
+    weights = sum(b.weight_bytes("bf16") * 7 / 8 for b in plan.problem.blocks if b.kind == "mlp")
+    assert weights / (float(rate) * 1e9) == pytest.approx(float(milliseconds) / 1e3, rel=0.01)
+
+
+def test_a_limiting_link_tells_its_own_bytes() -> None:
+    """With several links to disks the bytes, at the link's rate, take the time that is told."""
+    sentence = plan_for("llama-3-70b", "four-1g", seconds=0.3).bottleneck()
+    found = re.search(r"busy ([\d.]+) s of .* copying ([\d.]+) GiB at ([\d.]+) GB/s", sentence)
+    assert found is not None, sentence
+    seconds, size, rate = map(float, found.groups())
+    assert size * 2**30 / (rate * 1e9) == pytest.approx(seconds, rel=0.02)
+
+
 def test_a_plan_for_a_machine_one_does_not_own_says_simulated_beside_every_number() -> None:
     """No line of the summary and no sentence has numbers without that word."""
     plan = plan_for("llama-2-13b", "rtx4090", seconds=0.3)

@@ -113,6 +113,18 @@ def test_too_little_memory_says_how_many_bytes_are_missing() -> None:
     assert solve(tiny.with_caps({"cpu": 1000 + missing}), stop=STOP).prediction.peak_bytes["cpu"] <= 1000 + missing
 
 
+def test_too_little_memory_says_what_would_help() -> None:
+    """Fewer sequences where there are several, fewer bits and the disk where they are not allowed yet; GiB as GiB."""
+    problem = random_problem(1)
+    cpu = tuple(device for device in problem.devices if device.kind == "cpu")
+    many = replace(problem.workload, batch=10**9)
+    bare = replace(problem, devices=cpu, links=(), caps={"cpu": 1000}, workload=many, precisions=("bf16",))
+    with pytest.raises(InfeasibleError, match=r"GiB more\). Raise a cap, shorten the context ") as one:
+        solve(bare, stop=STOP)
+    assert "take fewer sequences than 1000000000 at once" in str(one.value)
+    assert str(one.value).endswith("allow int4, or allow the disk.")
+
+
 def test_locks_stay() -> None:
     """A locked block keeps its assignment and the others are planned around it."""
     problem = random_problem(2)

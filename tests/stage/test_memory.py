@@ -13,6 +13,12 @@ from pathlib import Path
 import pytest
 from synthetic_checkpoint import write_checkpoint
 
+from llmdist.errors import StageError
+from llmdist.planner.placement import Placement
+from llmdist.stage.chain import Chain
+from llmdist.stage.local import ChildStage, InlineStage
+from llmdist.stage.messages import Failed, Load
+
 GIB = 1 << 30
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads and limits memory through Linux interfaces")
 
@@ -126,3 +132,15 @@ def test_an_engine_killed_for_its_memory_comes_back(tmp_path: Path, limited_grou
     assert seen["restarts"], "nothing was killed: the limit was too high for this test to mean anything"
     assert "SIGKILL" in seen["restarts"][0] and "memory" in seen["restarts"][0]
     assert seen["cap"] < 1e9, "the cap that killed the engine must not stay in force"
+
+
+@pytest.mark.parametrize("isolate", [False, True])
+def test_memory_that_ends_while_a_model_is_loaded_is_one_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, isolate: bool
+) -> None:
+    """Not a traceback of the engine's: what happened and what to do, however the stage runs."""
+    words = "the engine could not allocate memory"
+    monkeypatch.setattr((ChildStage if isolate else InlineStage), "request", lambda *_: Failed("memory", words))
+    load = Load(str(tmp_path), Placement((), ()), 8, 1, 0, True)
+    with pytest.raises(StageError, match=f"could not be loaded: .*{words}.* smaller cap"):
+        Chain(load, isolate)

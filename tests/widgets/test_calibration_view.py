@@ -71,3 +71,13 @@ def test_logarithmic_ticks_are_round_few_and_inside(low: float, high: float) -> 
     """A narrow range has at least one tick, a wide one at most eight."""
     ticks = log_ticks(low, high)
     assert 1 <= len(ticks) <= 8 and all(low <= tick <= high for tick in ticks) and ticks == sorted(set(ticks))
+
+
+def test_the_log_scrolls_within_itself_and_its_sentence_wraps() -> None:
+    """In a narrow cell a row of the log stays one row; the sentence below it is a paragraph."""
+    seen = runs()
+    html = calibration_html(fit(seen, MODEL, HARDWARE), seen)
+    log = re.search(r'<pre style="([^"]+)">(.*?)</pre><div[^>]*>(.*?)</div>', html, re.DOTALL)
+    assert log and "overflow-x:auto" in log[1] and "white-space:pre;" in log[1]
+    assert len(log[2].splitlines()) == 5 and log[2].splitlines()[0].endswith("error")
+    assert log[3].startswith("4 runs of toy corrected")

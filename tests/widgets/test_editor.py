@@ -13,10 +13,12 @@ import pytest
 
 from llmdist.errors import PlanError
 from llmdist.hardware import Link
+from llmdist.units import format_speed
 from llmdist_widgets.editor import PlacementEditor
 from llmdist_widgets.editor_commands import obey
 from llmdist_widgets.editor_static import static_html
 from llmdist_widgets.editor_words import Target, block_indices, block_words, parse_target
+from llmdist_widgets.planning import gap_words
 
 sys.path.insert(0, str(Path(__file__).parent))
 from editor_node import NODE, run_script
@@ -200,3 +202,40 @@ assert.equal(editing.toggleLock(s, [3]).on, false);
 assert.equal(editing.travel(s, "redo"), null);
 answer({ steps, labels: last.map((k, b) => t.options[b].label[k]).slice(1, 3) });
 """
+
+
+def test_words_and_browser_call_a_draft_over_its_cap_the_same(editor, tmp_path):
+    """Faster than the bound only because it does not fit: beyond, faster than all that fit; never near the best."""
+    cases = [(0.9, False), (0.9, True), (1.0, True), (1.0, False), (1.0123, True), (float("inf"), True)]
+    words = [gap_words(seconds, 1.0, fits) for seconds, fits in cases]
+    assert words == [
+        "beyond the bound, faster than all that fit", "beyond the bound, faster than the locks of the plan allow",
+        "proven optimal", "as fast as the bound", "at most 1.2% from the best possible",
+        "impossible, no path for activations",
+    ]  # fmt: skip
+    tight = replace(editor.problem, caps={"cuda:0": 1024})
+    session: Any = SimpleNamespace(plan_result=replace(editor.plan, problem=tight, bound_seconds=1.0), generating=False)
+    speed, memory = PlacementEditor(session).figures()
+    assert speed.endswith("; beyond the bound, faster than all that fit") and "OVER by" in memory
+    if NODE is not None:
+        data = [{"objective": s, "fits": fits, "gap": max(0, s - 1)} for s, fits in cases[:-1]]
+        script = "const words = await import('./editor_words.js'); answer(data.map((p) => words.gapFigure(p, 1)));"
+        assert run_script(tmp_path, script, data) == [
+            ["beyond", "faster than all that fit"], ["beyond", "faster than the locks of the plan allow"],
+            ["none", "proven optimal"], ["none", "as fast as the bound"], ["1.2 %", "at most, from the best possible"],
+        ]  # fmt: skip
+
+
+def test_the_gap_of_throughput_is_in_seconds_between_tokens(editor):
+    """As the bound is: not the time to finish."""
+    editor.problem = replace(editor.problem, objective="throughput")
+    prediction = editor.prediction
+    assert editor.objective_seconds(prediction) == pytest.approx(1 / prediction.tokens_per_second)
+
+
+@needs_node
+def test_the_browser_writes_speeds_as_the_terminal_does(tmp_path):
+    """Three digits, all of a number from 1000 on."""
+    speeds = [0.0, 0.0444, 0.9996, 30.0, 33.33, 99.97, 586.9, 999.6, 1208.3, 123456.7]
+    script = "const words = await import('./editor_words.js'); answer(data.map(words.rateText));"
+    assert run_script(tmp_path, script, speeds) == [format_speed(speed) for speed in speeds]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +14,7 @@ import pytest
 from llmdist.bench.random_problems import random_problem, rich_problem
 from llmdist.cost.vectorised import evaluate_many
 from llmdist.hardware import Link
-from llmdist.planner import PlanningProblem, evaluate
+from llmdist.planner import PlanningProblem, PlanResult, evaluate
 from llmdist.planner.problem import MODES
 from llmdist.planner.tables import CostTables, cost_tables
 from llmdist_widgets.editor_draft import option_of
@@ -135,3 +136,47 @@ def test_javascript_chooses_options_and_alternatives_as_python_does(tmp_path):
             assert other["fits"] == (not here.over_device)
             if other["seconds"] is not None and np.isfinite(here.seconds_change):
                 assert abs(other["seconds"] - here.seconds_change) <= 1e-9
+
+
+def limit_words(sentence: str) -> str:
+    """Return what the browser calls the limit that `bottleneck` names."""
+    known = {
+        "The fixed price of a pass": "price of a pass", "No part alone": "copies and computing in turn",
+        "The devices limit in turn": "devices in turn", "The way of the activations": "way of activations",
+    }  # fmt: skip
+    for begin, words in known.items():
+        if sentence.startswith(begin):
+            return words
+    found = re.match(r"(The fixed price of)(?: \d+ blocks on)? (\S+) limits|(.+?) (\S+) limits", sentence)
+    assert found is not None, sentence
+    if found[1]:
+        return f"fixed price of blocks on {found[2]}"
+    return f"{found[3].removeprefix('The ').replace('Computing', 'computing')} {found[4]}"
+
+
+def test_javascript_names_the_limit_that_bottleneck_names(tmp_path):
+    """Links, devices, their fixed prices, the pass, and parts that wait for each other, on 240 random placements."""
+    rng, cases, wanted = Random(5), [], []
+    for problem in [p for p in problems() if p.objective != "throughput"]:
+        for scale in (0.0, 1.0, 100.0):  # of fixed prices, so that each kind of limit is met
+            prices = ((scale * device.overhead_seconds, scale * device.pass_seconds) for device in problem.devices)
+            pairs = zip(problem.devices, prices, strict=True)
+            devices = tuple(replace(d, overhead_seconds=block, pass_seconds=whole) for d, (block, whole) in pairs)
+            made = replace(problem, devices=devices)
+            tables = cost_tables(made)
+            choices = random_choices(tables, 6, rng)
+            placements = [tables.placement(np.array(row)) for row in choices]
+            predictions = [evaluate(made, placement) for placement in placements]
+            kept = [i for i, p in enumerate(predictions) if np.isfinite(p.tpot_seconds)]
+            cases.append({"packed": packed_tables(tables, 1e-3), "choices": [choices[i] for i in kept]})
+            for i in kept:
+                p = predictions[i]
+                plan = PlanResult(made, placements[i], p, p.tpot_seconds, p.tpot_seconds, "", 0, 0, 0, 0.0)
+                wanted.append(limit_words(plan.bottleneck()))
+    script = (
+        "answer(data.flatMap(({ packed, choices }) => { const t = cost.openTables(packed);"
+        " return choices.map((c) => cost.predict(t, c).limit); }));"
+    )
+    assert run_script(tmp_path, script, cases) == wanted
+    kinds = {words.split()[0] for words in wanted}
+    assert len(wanted) > 200 and {"link", "copies", "memory", "fixed"} <= kinds

@@ -76,3 +76,18 @@ def test_the_legend_counts_split_blocks_and_the_editor_knows_the_host(plan):
     assert tables["hosts"] == [1, 1, None]
     row = tables["rows"][tables["row_of"][plan.placement.blocks.index(BLOCK)]]
     assert row["eighths"][row["variant"].index("split:3")] == 3
+
+
+def test_a_share_stands_in_the_row_of_the_cpu_that_computes_it():
+    """With several machines each block has its own host; the share is not drawn at another one's."""
+    found = plan_for("llama-3-70b", "four-1g", seconds=0.3)
+    block = next(b.name for b in found.problem.blocks if b.kind == "mlp")
+    rest = {name: Assignment("m0/cuda:0", "m0/cuda:0", "bf16") for name in found.placement.blocks}
+    for machine in ("m0", "m3"):
+        moved = rest | {block: Assignment(f"{machine}/cuda:0", f"{machine}/cuda:0", "bf16", 4)}
+        svg = placement_svg(replace(found, placement=found.placement.moved(moved)))
+        shares = re.search(rf'<path fill="{SHARED}" d="([^"]+)"', svg)
+        assert shares is not None
+        heights = {float(y) for y in re.findall(r"M[\d.]+ ([\d.]+)h", shares[1])}
+        (row,) = (float(y) for y in re.findall(rf'y="(\d+)" class="ink b" text-anchor="end">{machine}/cpu<', svg)[:1])
+        assert any(row - 21 < y < row + 13 for y in heights) and len(heights) == 2

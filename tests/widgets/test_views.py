@@ -14,10 +14,12 @@ import pytest
 
 from llmdist.cost.timeline import Span, Timeline
 from llmdist.events import IterationFinished, PlanStarted
-from llmdist.planner.placement import Placement
+from llmdist.planner.placement import Assignment, Placement
 from llmdist_widgets import generation_html, plan_html, write_report
+from llmdist_widgets.planning import placement_svg
 from llmdist_widgets.replay import VIEW_BYTES, interactive, search_replay
-from llmdist_widgets.theme import cividis
+from llmdist_widgets.svg import WIDTH
+from llmdist_widgets.theme import PASS, cividis
 from llmdist_widgets.timeline import timeline_svg
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -120,6 +122,7 @@ def test_report_loads_nothing_from_elsewhere(tmp_path):
     page = write_report(tmp_path / "r.html", plan, events, generation, text).read_text()
     addresses = re.findall(r"""(?:src|href)=["']([^"']{0,30})|url\(["']?([^)"']{0,20})|(?:fetch|import)\(""", page)
     assert page.count("<script>") == 2 and "<link" not in page
+    assert "display:flex;flex-wrap:wrap" in page  # the slider and its words: a narrow page does not scroll sideways
     assert all(a.startswith("data:image/svg+xml;base64,"[: len(a)]) and a for a, _ in addresses), addresses
 
 
@@ -136,3 +139,43 @@ def test_copies_long_before_a_token_do_not_press_it_flat():
     assert re.search(r'stroke="#E69F00" stroke-width="\d+" d="M150\.0 [\d.]+h\d+\.\d"', svg)
     short = timeline_svg(Timeline((*spans, Span("c", "copy cpu", "copy", -0.001, 0.002)), 0.010))
     assert "1 copy began earlier" in short and ">-10<" not in short and ">-5<" not in short
+
+
+def test_fast_plans_have_no_exponent_and_no_cut_label():
+    """Headline, band, facts and the chart's labels write 1208 tokens/s in full, inside the picture."""
+    plan, events = make_plan()
+    fast = replace(plan, prediction=replace(plan.prediction, tokens_per_second=3612.4, spread=0.4))
+    text, generation = make_generation(fast)
+    generation[0] = replace(generation[0], predicted_tokens_per_second=13612.4)
+    generation[-1] = replace(generation[-1], tokens_per_second=1208.3)
+    html = plan_html(fast, events) + generation_html(text, generation)
+    assert "3612 tokens/s predicted</b>, 1623 to 8040 expected" in html
+    assert "1208 tokens/s</b> (predicted 13612)" in html
+    speed = next(picture for picture in pictures(html) if "Speed over tokens" in picture)
+    label = re.search(r'<text x="(\d+)"[^>]*>predicted 13612<', speed)
+    assert label and int(label[1]) + 8.5 * len("predicted 13612") <= WIDTH
+    assert "e+0" not in re.sub(r"base64,[^\"]*", "", html) + "".join(pictures(html))
+
+
+@pytest.mark.parametrize("priced", [True, False])
+def test_the_price_of_a_pass_has_its_own_colour_and_words(priced):
+    """It stands before 0 and is not counted as a wait; without a price the picture does not name it."""
+    spans = (Span("embed", "cpu", "compute", 0.0, 0.001), Span("head", "cpu", "compute", 0.001, 0.0017))
+    price = (Span("embed", "cpu", "pass", -0.0036, 0.0),) if priced else ()
+    svg = timeline_svg(Timeline(spans, 0.0017), Timeline((*price, *spans), 0.0053 if priced else 0.0017))
+    assert ("price of a pass</text>" in svg) is priced and (f'stroke="{PASS}"' in svg) is priced
+    assert ("5.3 ms, 3.6 ms of it the price of a pass, 0 ms waiting for weights" in svg) is priced
+    assert ('<path stroke="url(#w)"' not in svg) and "began earlier" not in svg
+
+
+def test_a_legend_of_four_modes_stays_inside_the_picture():
+    """The second row of the legend moves the strip down; nothing is written beyond the right edge."""
+    plan, _ = make_plan()
+    moves = {f"layers.{n}.mlp": Assignment("cuda:0", "cuda:0", "bf16", 3) for n in range(9)}
+    moves |= {f"layers.{n}.attention": Assignment("cuda:0", "cpu", "bf16", 0, True) for n in range(9)}
+    few, many = (placement_svg(replace(plan, placement=one)) for one in (plan.placement, plan.placement.moved(moves)))
+    assert "on demand (9)" in many
+    for svg in (few, many):
+        found = re.findall(r'<text x="(\d+)" y="\d+" class="soft">([^<]+)<', svg)
+        assert "its weights rest here" in {words for _, words in found}
+        assert all(int(x) + 7.2 * len(words) <= WIDTH for x, words in found)

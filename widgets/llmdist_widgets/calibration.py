@@ -19,6 +19,7 @@ __all__ = ["calibration_html", "calibration_svg", "log_ticks"]
 
 LEFT, RIGHT, TOP, UNDER = 84, 560, 62, 396
 ASIDE = RIGHT + 36
+_LOG = "font-size:.8em;margin:4px 0;white-space:pre;overflow-wrap:normal;overflow-x:auto"  # scrolls within itself
 
 
 def log_ticks(low: float, high: float, most: int = 8) -> list[float]:
@@ -138,8 +139,6 @@ def calibration_html(calibration: Calibration, observations: Sequence[Observatio
     """Return the view: the picture, and the log of the last runs as text."""
     words = log_words(observations, calibration)
     picture = image(calibration_svg(calibration), words) if calibration.checked else ""
-    style = "font-size:.86em;margin:4px 0;white-space:pre-wrap;word-break:normal"
-    return (
-        f'<div style="{HTML_STYLE}">{picture}<pre style="{style}">'
-        f"{escape(words)}</pre></div>"
-    )
+    table, _, sentence = words.rpartition("\n")
+    rows = f'<pre style="{_LOG}">{escape(table)}</pre>' if table else ""
+    return f'<div style="{HTML_STYLE}">{picture}{rows}<div style="font-size:.92em">{escape(sentence)}</div></div>'

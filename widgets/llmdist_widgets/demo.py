@@ -14,7 +14,7 @@ import llmdist
 from llmdist import LlmdistError, PlanResult, Session
 from llmdist.events import Event, Progressed, Recorder, WorkFinished
 from llmdist.progress import finished_words, progress_words
-from llmdist.units import format_bytes, format_seconds
+from llmdist.units import format_bytes, format_seconds, format_speed
 
 from .report import write_report
 
@@ -64,7 +64,8 @@ def run(session: Session, prompt: str, tokens: int, report: str) -> None:
     stats = session.stats
     used, cap = stats.peak_bytes["cpu"], plan.problem.cap("cpu")
     print(
-        f"\n\nmeasured {stats.tokens_per_second:.1f} tokens/s (predicted {plan.prediction.tokens_per_second:.1f}), "
+        f"\n\nmeasured {format_speed(stats.tokens_per_second)} tokens/s "
+        f"(predicted {format_speed(plan.prediction.tokens_per_second)}), "
         f"first token after {format_seconds(stats.ttft_seconds)}"
         f"\nplanned memory {format_bytes(plan.prediction.peak_bytes['cpu'])} of {format_bytes(cap)}; the engine "
         f"process grew by {format_bytes(used)} at its peak, the libraries' own buffers included"

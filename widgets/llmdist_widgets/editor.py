@@ -29,16 +29,18 @@ from llmdist.planner import (
     Prediction,
     evaluate,
     solve,
+    violations,
 )  # fmt: skip
 from llmdist.planner.stop import Progress
 from llmdist.planner.tables import cost_tables
-from llmdist.units import format_bytes, format_seconds
+from llmdist.units import format_bytes, format_seconds, format_speed
 
 from .editor_compare import Comparison
 from .editor_draft import Draft
 from .editor_tables import packed_tables
 from .editor_why import why_words
 from .editor_words import block_indices, parse_target, span_words
+from .planning import gap_words
 
 if TYPE_CHECKING:
     from llmdist.session import Session
@@ -128,6 +130,8 @@ class PlacementEditor:
         """Return what the plan's objective makes of `prediction`."""
         if self.problem.objective == "latency":
             return prediction.tpot_seconds
+        if self.problem.objective == "throughput":
+            return self.problem.workload.batch / prediction.tokens_per_second
         return prediction.ttft_seconds + max(0, self.problem.workload.new_tokens - 1) * prediction.tpot_seconds
 
     def summary(self) -> str:
@@ -136,17 +140,19 @@ class PlacementEditor:
         return "\n".join([*lines, self.placement.in_words(), *self.figures()])
 
     def figures(self) -> list[str]:
-        """Return two lines: predicted speed with the gap to the bound, memory with what is OVER."""
+        """Return two lines: predicted speed and how good that is, memory with what is OVER."""
         prediction, over = self.prediction, self.over()
         memory = ", ".join(
             f"{name} {format_bytes(used)} of {format_bytes(self.problem.cap(name))}"
             + (f" OVER by {format_bytes(over[name])}" if name in over else "")
             for name, used in prediction.peak_bytes.items()
         )
-        gap = max(0.0, self.objective_seconds(prediction) / self.plan.bound_seconds - 1)
+        fits = not violations(self.problem, self.placement)
+        quality = gap_words(self.objective_seconds(prediction), self.plan.bound_seconds, fits)
         return [
-            f"predicted {prediction.tokens_per_second:.1f} tokens/s ({format_seconds(prediction.tpot_seconds)} per "
-            f"token, first after {format_seconds(prediction.ttft_seconds)}); at most {gap:.1%} from the best possible",
+            f"predicted {format_speed(prediction.tokens_per_second)} tokens/s "
+            f"({format_seconds(prediction.tpot_seconds)} per token, "
+            f"first after {format_seconds(prediction.ttft_seconds)}); {quality}",
             f"memory {memory}; {format_bytes(prediction.bytes_per_token)} copied per token",
         ]
 
@@ -248,8 +254,9 @@ class PlacementEditor:
             self.draft.replace(self.draft.choice_of(found.placement))
         self.on_change()
         return (
-            f"The ants kept {len(locks)} locked block{'s' * (len(locks) != 1)}: {before.tokens_per_second:.1f} -> "
-            f"{found.prediction.tokens_per_second:.1f} tokens/s predicted."
+            f"The ants kept {len(locks)} locked block{'s' * (len(locks) != 1)}: "
+            f"{format_speed(before.tokens_per_second)} -> {format_speed(found.prediction.tokens_per_second)} "
+            "tokens/s predicted."
         )
 
     def stop_search(self) -> None:

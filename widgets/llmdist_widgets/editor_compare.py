@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from llmdist.planner import Placement, Prediction
-from llmdist.units import format_bytes, format_seconds
+from llmdist.units import format_bytes, format_seconds, format_speed
 
 __all__ = ["Comparison"]
 
@@ -29,7 +29,7 @@ class Comparison:
         rows = [f"{'':12}{'tokens/s':>10}{'per token':>12}{'first':>12}{'copied':>12}"]
         for name, p in (("draft", self.draft), (self.name[:11], self.prediction)):
             rows.append(
-                f"{name:12}{p.tokens_per_second:10.1f}{format_seconds(p.tpot_seconds):>12}"
+                f"{name:12}{format_speed(p.tokens_per_second):>10}{format_seconds(p.tpot_seconds):>12}"
                 f"{format_seconds(p.ttft_seconds):>12}{format_bytes(p.bytes_per_token):>12}"
             )
         shown = ", ".join(self.changed[:8]) + (" ..." if len(self.changed) > 8 else "")

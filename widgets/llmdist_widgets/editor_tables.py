@@ -6,11 +6,14 @@ Blocks with equal rows share one: a model of 80 equal layers sends four rows. In
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from llmdist.cost.timing import copied_bytes, decode_step
+from llmdist.cost.timing import compute_seconds, copied_bytes, copy_seconds, decode_step, host_seconds, own_seconds
+from llmdist.model.blocks import Block
 from llmdist.planner.placement import Assignment
 from llmdist.planner.problem import PlanningProblem
 from llmdist.planner.tables import CostTables
@@ -47,6 +50,21 @@ def _sums(tables: CostTables, block: int, count: int) -> dict[str, Any]:
     return {"memory": memory.tolist(), "pinned": pinned.tolist(), "penalty": penalty[:, 0].tolist()}
 
 
+def _used(problem: PlanningProblem, block: Block, options: Sequence[Assignment]) -> list[list[float]]:
+    """Return what one pass of the block takes of its exec device, of the CPU that shares it, and of a link, per option.
+
+    Then what reading alone takes of the two. `planner.bottleneck` counts so: the join is the exec device's.
+    """
+    free = replace(problem, devices=tuple(replace(d, flops=math.inf, overhead_seconds=0.0) for d in problem.devices))
+    step, rows = decode_step(problem), []
+    for option in options:
+        own, other = own_seconds(problem, block, option, step), host_seconds(problem, block, option, step)
+        copy = 0.0 if block.kind == "embed" else copy_seconds(problem, block, option, step)
+        reading = [own_seconds(free, block, option, step), host_seconds(free, block, option, step)]
+        rows.append([compute_seconds(problem, block, option, step) - max(0.0, other - own), other, copy, *reading])
+    return rows
+
+
 def _row(tables: CostTables, index: int) -> dict[str, Any]:
     """Return everything that a block's options cost."""
     problem, block, options = tables.problem, tables.problem.blocks[index], tables.options[index]
@@ -63,6 +81,7 @@ def _row(tables: CostTables, index: int) -> dict[str, Any]:
         "eighths": [option.cpu_eighths for option in options],
         "label": [option.label for option in options],
         "copied": copied,
+        "used": _finite(_used(problem, block, options)),
         "decode": _pass(tables, "decode", index, count),
         "prefill": _pass(tables, "prefill", index, count),
     }  # fmt: skip
@@ -92,6 +111,8 @@ def packed_tables(tables: CostTables, bound_seconds: float) -> dict[str, Any]:
         "rows": [_row(tables, int(index)) for index in first],
         "row_of": tables.classes.tolist(),
         "width": tables.shape[1],
+        "overhead": [device.overhead_seconds for device in problem.devices],
+        "pass": problem.pass_seconds,
         "slots": problem.slots,
         "workspace": problem.workspace_bytes,
         "objective": problem.objective,

@@ -18,11 +18,11 @@ from llmdist.events import (
     TokenProduced,
 )
 from llmdist.planner.result import PlanResult
-from llmdist.units import format_bytes, format_seconds
+from llmdist.units import format_bytes, format_seconds, format_speed
 
 from .planning import LEFT, RIGHT, SPAN, block_axis, memory_bars
 from .replay import interactive, timeline_replay
-from .svg import Canvas, image, line_path, nice_ticks
+from .svg import Canvas, image, line_path, nice_ticks, short
 from .theme import COMPUTE, COPY, HTML_STYLE
 from .timeline import timeline_svg
 
@@ -81,7 +81,7 @@ def speed_svg(tokens: Sequence[TokenProduced], goals: Sequence[tuple[int, float]
     path = line_path([x_of(token.index) for token in steps], [y_of(speed) for speed in speeds])
     canvas.add(f'<path class="best" fill="none" stroke-width="2" d="{path}"/>')
     mean = len(steps) / sum(token.step_seconds for token in steps)
-    labels = [(y_of(mean), f"mean {mean:.3g}", "bestt b")]
+    labels = [(y_of(mean), f"mean {format_speed(mean)}", "bestt b")]
     if predicted > 0:
         ends = [max(first, index) for index, _ in goals[1:]] + [last]
         begins = [first, *ends[:-1]]
@@ -90,7 +90,7 @@ def speed_svg(tokens: Sequence[TokenProduced], goals: Sequence[tuple[int, float]
             for i, (_, value) in enumerate(goals)
         )
         canvas.add(f'<path class="bound" fill="none" stroke-width="2" stroke-dasharray="7 4" d="{path}"/>')
-        labels.append((y_of(predicted), f"predicted {predicted:.3g}", "boundt b"))
+        labels.append((y_of(predicted), f"predicted {format_speed(predicted)}", "boundt b"))
     previous = -100.0
     for y, words, kind in sorted(labels):
         previous = max(y + 4, previous + 17)
@@ -146,7 +146,7 @@ def block_time_svg(token: TokenProduced) -> str:
 
 def _total(times: Mapping[str, float]) -> str:
     whole = sum(times.values())
-    return f"{whole:.0f}" if whole >= 1000 else f"{whole:.3g}"
+    return short(whole)
 
 
 def _milliseconds(spans: Sequence[CopyFinished | BlockComputed]) -> dict[str, float]:
@@ -213,9 +213,9 @@ def _timeline(token: TokenProduced, plan: PlanResult | None) -> str:
 def _facts(ended: GenerationFinished | None, predicted: float, tokens: int) -> str:
     if ended is None:
         return f"{tokens} tokens, not finished."
-    goal = f" (predicted {predicted:.3g})" if predicted > 0 else ""
+    goal = f" (predicted {format_speed(predicted)})" if predicted > 0 else ""
     return (
-        f"<b>{ended.tokens_per_second:.3g} tokens/s</b>{goal}; {ended.tokens} tokens, first after "
+        f"<b>{format_speed(ended.tokens_per_second)} tokens/s</b>{goal}; {ended.tokens} tokens, first after "
         f"{format_seconds(ended.ttft_seconds)}; {format_bytes(ended.bytes_moved)} copied; "
         f"{escape(ENDINGS.get(ended.reason, ended.reason))}."
     )

@@ -18,7 +18,7 @@ from .editor_draft import Draft
 from .editor_words import block_indices, parse_target, span_words
 from .lessons import Picture
 from .planning import placement_svg
-from .timeline import timelines_svg
+from .timeline import length_words, timelines_svg
 
 __all__ = ["moved", "placement_picture", "timelines_picture", "tried"]
 
@@ -65,6 +65,5 @@ def placement_picture(problem: PlanningProblem, placement: Placement, simulated:
 
 def timelines_picture(timelines: Mapping[str, Timeline], title: str) -> Picture:
     """Return named timelines of one token below each other, over the same milliseconds."""
-    words = (f"{name}: {1e3 * one.seconds:.3g} ms, {1e3 * one.waiting_seconds():.3g} ms of it waiting for weights"
-             for name, one in timelines.items())  # fmt: skip
+    words = (f"{name}: {length_words(one)}" for name, one in timelines.items())
     return Picture(timelines_svg(timelines, title), "; ".join(words))

@@ -25,7 +25,7 @@ from llmdist.events import (
 from llmdist.planner import MaxSeconds, PlanResult, solve
 from llmdist.progress import finished_words, progress_words
 from llmdist.session import Session
-from llmdist.units import format_bytes
+from llmdist.units import format_bytes, format_speed
 
 from .generation import generation_html
 from .live import Live, thinned
@@ -110,7 +110,7 @@ class LiveGeneration(Live):
     def _words(self) -> dict[str, Any]:
         end = self.text[-SHOWN_TEXT:]
         later = [token.step_seconds for token in self._tokens[-20:] if token.index and token.step_seconds > 0]
-        speed = f", {len(later) / sum(later):.3g} tokens/s" if later else ""
+        speed = f", {format_speed(len(later) / sum(later))} tokens/s" if later else ""
         facts = f"{len(self._tokens)} tokens{speed}. {self._note}"
         words = {"text": end, "from": len(self.text) - len(end), "facts": facts}
         if self._loading is None:

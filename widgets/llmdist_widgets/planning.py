@@ -8,15 +8,15 @@ from collections.abc import Callable, Mapping, Sequence
 from html import escape
 
 from llmdist.events import Event, IterationFinished, PlanFinished, PlanStarted
-from llmdist.planner.placement import EIGHTHS, Assignment, Placement
+from llmdist.planner.placement import EIGHTHS, Assignment
 from llmdist.planner.result import HistoryRow, PlanResult
-from llmdist.units import format_bytes, format_seconds
+from llmdist.units import format_bytes, format_seconds, format_speed
 
 from .replay import VIEW_BYTES, interactive, search_replay
-from .svg import WIDTH, Canvas, block_ticks, image, line_path, nice_ticks, step_path
+from .svg import WIDTH, Canvas, block_ticks, image, line_path, nice_ticks, short, step_path
 from .theme import DEMAND, HTML_STYLE, RESIDENT, SHARED, STREAMED, cividis
 
-__all__ = ["convergence_svg", "memory_bars", "pheromone_svg", "placement_svg", "plan_html"]
+__all__ = ["convergence_svg", "gap_words", "memory_bars", "pheromone_svg", "placement_svg", "plan_html"]
 
 LEFT, RIGHT = 150, WIDTH - 20
 SPAN = RIGHT - LEFT
@@ -121,22 +121,26 @@ def placement_svg(plan: PlanResult) -> str:
     """Return the placement: a row per device, a column per block, and memory against its cap."""
     devices = [device.name for device in plan.problem.devices]
     blocks = plan.placement.blocks
-    high, top = 34, 62
-    under = top + high * len(devices)
-    canvas = Canvas(under + 84 + 30 * len(plan.prediction.peak_bytes), "Placement of the blocks")
+    high = 34
+    canvas = Canvas(146 + high * len(devices) + 30 * len(plan.prediction.peak_bytes), "Placement of the blocks")
     canvas.text(16, 24, f"Placement {plan.provenance}".strip(), "ink b")
     entries = [
         (colour, words.format(count))
         for mode, colour, words in _MODES
         if (count := plan.placement.count(mode)) or mode in ("resident", "streamed")
     ]
-    x = canvas.legend(LEFT, 46, entries)
-    canvas.add(f'<rect x="{x:.0f}" y="39" width="14" height="4" fill="{STREAMED}"/>')
-    canvas.text(x + 20, 46, "its weights rest here", "soft")
+    x, y = canvas.legend(LEFT, 46, entries, RIGHT)
+    if x + 165 > RIGHT:
+        x, y = LEFT, y + 18
+    canvas.add(f'<rect x="{x:.0f}" y="{y - 7:.0f}" width="14" height="4" fill="{STREAMED}"/>')
+    canvas.text(x + 20, y, "its weights rest here", "soft")
+    canvas.height += round(y - 46)
+    top = y + 16
+    under = top + high * len(devices)
     for row, name in enumerate(devices):
         canvas.rect(LEFT, top + row * high + 2, SPAN, high - 4, kind="track")
         canvas.text(LEFT - 8, top + high * (row + 0.5) + 4, name, "ink b", "end")
-    _chips(canvas, plan.placement, devices, top, high)
+    _chips(canvas, plan, top, high)
     block_axis(canvas, blocks, under)
     caps = {name: plan.problem.cap(name) for name in plan.prediction.peak_bytes}
     canvas.text(16, under + 62, "Predicted memory peak", "ink b")
@@ -153,31 +157,30 @@ _MODES = (
 _COLOURS = {mode: colour for mode, colour, _ in _MODES}
 
 
-def _chips(
-    canvas: Canvas, placement: Placement, devices: Sequence[str], top: float, high: float
-) -> None:
+def _chips(canvas: Canvas, plan: PlanResult, top: float, high: float) -> None:
     """Draw runs of equal choices as chips, with a gap between blocks while it can be seen.
 
-    Of a shared block the CPU's row has as much of a chip as the CPU computes.
+    Of a shared block the row of the CPU beside its device has as much of a chip as that CPU computes.
     """
+    placement, devices = plan.placement, [device.name for device in plan.problem.devices]
     width = SPAN / len(placement.blocks)
     gap = 2.0 if width >= 12 else 0.0
     paths = {colour: "" for _, colour, _ in _MODES}
-    host = devices.index("cpu") if "cpu" in devices else None
     words: list[tuple[float, float, Assignment, float]] = []
     for start, end, _choice in runs(placement.assignments):
         assignment = placement.assignments[start]
         colour = _COLOURS[assignment.mode]
         y = top + high * devices.index(assignment.exec_device) + 4
         home = top + high * devices.index(assignment.home_device) + high / 2 - 2
+        host = plan.problem.host(assignment.exec_device) if assignment.cpu_eighths else None
         for first, last in [(i, i + 1) for i in range(start, end)] if gap else [(start, end)]:
             x, wide = LEFT + width * first + gap / 2, width * (last - first) - gap
             paths[colour] += _box(x, y, wide, high - 8)
             if assignment.copies:
                 paths[STREAMED] += _box(x, home, wide, 4)
-            if assignment.cpu_eighths and host is not None:
+            if host is not None:
                 part = (high - 8) * assignment.cpu_eighths / EIGHTHS
-                paths[SHARED] += _box(x, top + high * (host + 1) - 4 - part, wide, part)
+                paths[SHARED] += _box(x, top + high * (devices.index(host.name) + 1) - 4 - part, wide, part)
         if width * (end - start) > 8.0 * len(assignment.precision) + 8:
             words.append((LEFT + width * (start + end) / 2, y, assignment, 7.6 * len(assignment.precision) + 8))
     for colour, path in paths.items():
@@ -265,13 +268,13 @@ def _curve_labels(
     right: float,
     mean: str,
 ) -> None:
-    wanted = [(y_of(1e3 * row.best), f"best {1e3 * row.best:.4g} ms", "bestt b")]
+    wanted = [(y_of(1e3 * row.best), f"best {short(1e3 * row.best, 4)} ms", "bestt b")]
     if math.isfinite(row.mean):
         wanted.append((y_of(1e3 * row.mean), mean, "soft"))
     if bound > 0:
         y = y_of(1e3 * bound)
         canvas.line(LEFT, y, right, y, "bound", 'stroke-width="2" stroke-dasharray="7 4"')
-        wanted.append((y + 1, f"bound {1e3 * bound:.4g} ms", "boundt b"))
+        wanted.append((y + 1, f"bound {short(1e3 * bound, 4)} ms", "boundt b"))
     last = -math.inf
     for y, words, kind in sorted(wanted):
         last = max(y + 4, last + 17)
@@ -285,19 +288,32 @@ def shortened(words: str, limit: int = 600) -> str:
     return words[: words.rfind("\n", 0, limit)] + "\n... and more; the plan in words has all of it"
 
 
+def gap_words(seconds: float, bound_seconds: float, fits: bool = True) -> str:
+    """Return how good a placement is against the bound; `gapFigure` of editor_words.js says the same.
+
+    One that is over a cap can be faster than the bound, which is of those that fit.
+    """
+    if not math.isfinite(seconds):
+        return "impossible, no path for activations"
+    gap = seconds / bound_seconds - 1 if bound_seconds > 0 else math.inf
+    if gap < -1e-6:
+        return f"beyond the bound, faster than {'the locks of the plan allow' if fits else 'all that fit'}"
+    if gap < 1e-4:
+        return "proven optimal" if fits else "as fast as the bound"
+    return f"at most {gap:.1%} from the best possible" if math.isfinite(gap) else "no bound is known"
+
+
 def plan_html(plan: PlanResult, events: Sequence[Event]) -> str:
     """Return the static view of a plan: headline, placement, convergence, pheromone."""
     p = plan.prediction
-    quality = (
-        "proven optimal"
-        if plan.proven_optimal
-        else f"at most {plan.gap:.1%} from the best possible"
-    )
+    quality = gap_words(max(plan.objective_seconds, plan.bound_seconds), plan.bound_seconds)
     finished = [event for event in events if isinstance(event, PlanFinished)]
     reason = f" ({finished[-1].reason})" if finished else ""
-    speed = f"{p.tokens_per_second:.3g} tokens/s predicted {escape(plan.provenance)}"
+    speed = f"{format_speed(p.tokens_per_second)} tokens/s predicted {escape(plan.provenance)}"
+    low, high = map(format_speed, p.band)
+    band = f", {low} to {high} expected" if p.spread else ""
     facts = (
-        f"<b>{speed.strip()}</b>{plan.band_words()}, {quality}. "
+        f"<b>{speed.strip()}</b>{band}, {quality}. "
         f"First token after {format_seconds(p.ttft_seconds)}, then {format_seconds(p.tpot_seconds)} each; "
         f"{format_bytes(p.bytes_per_token)} copied per token."
     )

@@ -24,7 +24,7 @@ VIEW_BYTES = 59_000  # of one view in a saved notebook
 MAXIMUM_FRAMES = 120
 LEVELS = 15
 REPLAYS = {"search": (("plots.js", "search.js"), "replaySearch"), "timeline": (("timeline.js",), "replayTimeline")}
-KINDS = ("compute", "copy", "wait", "transfer")
+KINDS = ("compute", "copy", "wait", "transfer", "pass")
 
 
 def script(*names: str) -> str:

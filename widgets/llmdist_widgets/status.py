@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from llmdist.hardware import HardwareProfile, describe
 from llmdist.hardware.profile import Device, Link
-from llmdist.units import format_bytes, format_rate, format_seconds
+from llmdist.units import format_bytes, format_rate, format_seconds, format_speed
 
 from .calibration import calibration_html
 from .svg import WIDTH, Canvas, image
@@ -191,11 +191,11 @@ def _run(session: Session) -> str:
     if plan is not None:
         words = (
             f"Plan: {plan.placement.counted()}, "
-            f"{plan.prediction.tokens_per_second:.3g} tokens/s predicted."
+            f"{format_speed(plan.prediction.tokens_per_second)} tokens/s predicted."
         )
     if stats.tokens:
         words += (
-            f" Last run: {stats.tokens} tokens, {stats.tokens_per_second:.3g} tokens/s measured, first after "
+            f" Last run: {stats.tokens} tokens, {format_speed(stats.tokens_per_second)} tokens/s measured, first after "
             f"{format_seconds(stats.ttft_seconds)}."
         )
     return escape(words)

@@ -13,7 +13,7 @@ from html import escape
 
 from .theme import SVG_STYLE
 
-__all__ = ["WIDTH", "Canvas", "block_ticks", "image", "line_path", "log_ticks", "nice_ticks", "step_path"]
+__all__ = ["WIDTH", "Canvas", "block_ticks", "image", "line_path", "log_ticks", "nice_ticks", "short", "step_path"]
 
 WIDTH = 960
 
@@ -38,7 +38,7 @@ class Canvas:
         `kind` are CSS classes of the theme.
         """
         place = "" if anchor == "start" else f' text-anchor="{anchor}"'
-        if 6.9 * len(words) > room:
+        if 7.3 * len(words) > room:
             place += f' textLength="{room:.0f}" lengthAdjust="spacingAndGlyphs"'
         self.add(f'<text x="{x:.0f}" y="{y:.0f}" class="{kind}"{place}>{escape(words)}</text>')
 
@@ -55,13 +55,18 @@ class Canvas:
         ends = f'x1="{x1:.1f}" y1="{y1:.1f}" x2="{x2:.1f}" y2="{y2:.1f}"'
         self.add(f'<line {ends} class="{kind}" {extra}/>')
 
-    def legend(self, x: float, y: float, entries: Sequence[tuple[str, str]]) -> float:
-        """Write (colour, label) entries in a row that starts at (x, y); return where it ends."""
+    def legend(
+        self, x: float, y: float, entries: Sequence[tuple[str, str]], right: float = math.inf
+    ) -> tuple[float, float]:
+        """Write (colour, label) entries in rows that start at (x, y) and end before `right`; return where they end."""
+        left = x
         for colour, label in entries:
+            if x > left and x + 17 + 7.0 * len(label) > right:
+                x, y = left, y + 18
             self.rect(x, y - 10, 12, 12, colour)
             self.text(x + 17, y, label, "soft")
             x += 34 + 7.0 * len(label)
-        return x
+        return x, y
 
     def y_axis(
         self, ticks: Sequence[float], scale: Callable[[float], float], left: float, right: float
@@ -90,6 +95,11 @@ def image(svg: str, words: str) -> str:
         f'<img alt="{escape(words, quote=True)}" style="width:100%;max-width:{WIDTH}px;'
         f'display:block;margin:6px 0" src="data:image/svg+xml;base64,{encoded}">'
     )
+
+
+def short(value: float, digits: int = 3) -> str:
+    """Return a number in `digits` digits, or all of it where it has more before the point; as `number` of draw.js."""
+    return f"{value:.0f}" if abs(value) >= 10**digits - 0.5 else f"{value:.{digits}g}"
 
 
 def nice_ticks(low: float, high: float, count: int = 5) -> list[float]:

@@ -7,7 +7,7 @@ opaque background and follows the colour scheme of the page or system.
 
 from __future__ import annotations
 
-__all__ = ["COMPUTE", "COPY", "DEMAND", "HTML_STYLE", "RESIDENT", "SHARED", "STREAMED", "SVG_STYLE", "cividis"]
+__all__ = ["COMPUTE", "COPY", "DEMAND", "HTML_STYLE", "PASS", "RESIDENT", "SHARED", "STREAMED", "SVG_STYLE", "cividis"]
 
 RESIDENT = "#0072B2"  # Okabe-Ito blue
 STREAMED = "#E69F00"  # orange
@@ -15,6 +15,7 @@ SHARED = "#CC79A7"  # reddish purple: split between GPU and CPU
 DEMAND = "#56B4E9"  # sky blue: experts that are read when the router chose them
 COMPUTE = RESIDENT
 COPY = STREAMED
+PASS = "#009E73"  # bluish green: the fixed price of a pass
 
 _CIVIDIS = (
     (0, 34, 78), (18, 53, 112), (59, 73, 108), (87, 93, 109), (112, 113, 115),

@@ -6,12 +6,14 @@ const cividis = (v) => {
   return `rgb(${STOPS[i].map((c, k) => Math.round(c + (STOPS[i + 1][k] - c) * (p - i)))})`;
 };
 const LIGHT = { soft: "#57606a", grid: "#d8dee4", track: "#eaeef2", best: "#0063A0", mean: "#8a929b", bound: "#A83E08",
-  ok: "#009E73", mark: "#D55E00", resident: "#0072B2", streamed: "#E69F00", onResident: "#ffffff", wait: "#8a929b" };
+  ok: "#009E73", mark: "#D55E00", resident: "#0072B2", streamed: "#E69F00", onResident: "#ffffff", wait: "#8a929b", pass: "#009E73" };
 const DARK = { soft: "#a5afba", grid: "#3a424c", track: "#2d333b", best: "#56B4E9", mean: "#a5afba", bound: "#F0904A",
-  ok: "#2BB58B", mark: "#F0904A", resident: "#3D9BD9", streamed: "#E69F00", onResident: "#0d1117", wait: "#a5afba" };
+  ok: "#2BB58B", mark: "#F0904A", resident: "#3D9BD9", streamed: "#E69F00", onResident: "#0d1117", wait: "#a5afba", pass: "#2BB58B" };
+
+const widthOf = (node) => Math.max(320, node.clientWidth || 900);
 
 function surface(node, height) {
-  const w = Math.max(320, node.clientWidth || 900), ratio = Math.max(1, window.devicePixelRatio || 1);
+  const w = widthOf(node), ratio = Math.max(1, window.devicePixelRatio || 1);
   if (node.width !== Math.round(w * ratio) || node.height !== Math.round(height * ratio)) {
     node.width = Math.round(w * ratio); node.height = Math.round(height * ratio); node.style.height = `${height}px`;
   }
@@ -25,6 +27,27 @@ function surface(node, height) {
 function put(s, words, x, y, colour, align = "left", font = FONT, room = undefined) {
   s.c.font = font; s.c.textAlign = align; s.c.fillStyle = colour || s.p.ink; s.c.fillText(words, x, y, room);
 }
+const title = (s, words) => put(s, words, 12, 16, s.p.ink, "left", BOLD, s.w - 24); // narrower where it would be cut
+// Where the entries of a legend stand, in rows that wrap where the picture ends; an entry is [width of its mark, words,
+// mark(s, x, y)]. `more` is the height of the rows after the first.
+function arranged(node, entries) {
+  const c = node.getContext("2d"), w = widthOf(node), left = w < 500 ? 12 : LEFT, right = w - RIGHT;
+  let x = left, y = 25;
+  c.font = FONT;
+  const places = entries.map(([wide, words, mark]) => {
+    const long = wide + 6 + c.measureText(words).width;
+    if (x > left && x + long > right) { x = left; y += 18; }
+    const place = { x, y, wide, words, mark, room: right - x - wide - 6 };
+    x += long + 20;
+    return place;
+  });
+  return { places, more: y - 25 };
+}
+function legend(s, { places }) {
+  for (const { x, y, wide, words, mark, room } of places) { mark(s, x, y); put(s, words, x + wide + 6, y + 11, s.p.soft, "left", FONT, room); }
+}
+// A legend's entry whose mark is a filled square; `kind` is a key of the palette.
+const square = (kind, words) => [12, words, ({ c, p }, x, y) => { c.fillStyle = p[kind]; c.fillRect(x, y, 12, 12); }];
 const three = (v) => (v === 0 ? "0" : Number(v.toPrecision(3)).toString());
 const number = (v) => (Math.abs(v) >= 1000 ? Math.round(v).toString() : three(v));
 function bytes(v) {
@@ -37,7 +60,7 @@ function ticks(low, high, count = 4) {
   const raw = (high - low || 1) / count, power = 10 ** Math.floor(Math.log10(raw));
   const step = power * [1, 2, 2.5, 5, 10].find((m) => m * power >= raw * 0.999);
   const found = [];
-  for (let v = Math.ceil(low / step - 1e-9) * step; v <= high + 1e-9 * step; v += step) found.push(Number(v.toPrecision(10)));
+  for (let k = Math.ceil(low / step - 1e-9); k * step <= high + 1e-9 * step; k++) found.push(Number((k * step).toPrecision(10)));
   return found;
 }
 

@@ -7,7 +7,7 @@ const number = (v) => (v === null ? Infinity : v);
 /** Return the tables ready for use: None of JSON becomes Infinity, every block points at its row. */
 export function openTables(packed) {
   const pass = (p) => ({ compute: p.compute.map(number), copy: p.copy.map(number), busy: p.busy.map((row) => row.map(number)) });
-  const rows = packed.rows.map((row) => ({ ...row, count: row.execute.length, decode: pass(row.decode), prefill: pass(row.prefill) }));
+  const rows = packed.rows.map((row) => ({ ...row, count: row.execute.length, used: row.used.map((parts) => parts.map(number)), decode: pass(row.decode), prefill: pass(row.prefill) }));
   return { ...packed, caps: packed.caps.map(number), pinnedCaps: packed.pinnedCaps.map(number), options: packed.row_of.map((r) => rows[r]) };
 }
 
@@ -33,9 +33,7 @@ export function memoryOf(t, choice) {
   return { peak, pinned, penalty };
 }
 
-const WORDS = { lane: "copies to", disk: "reading", bus: "memory of", stage: "computing on" };
-
-/** Return one pass's busy seconds: of the chain, of each resource (stages last, activations included), and the floor. */
+/** Return one pass's seconds: at least those of the chain and of each shared resource, and of the busiest (stages, last, have the activations). */
 function busyOf(t, choice, kind) {
   const busy = t.resources.map(() => 0), stages = busy.length - t.executors.length;
   let chain = 0, barred = false, before = t.options[0].execute[choice[0]];
@@ -47,13 +45,41 @@ function busyOf(t, choice, kind) {
     busy[stages + e] += arrival;
     before = e;
   });
-  if (barred) return { seconds: Infinity, name: "no path between devices", busiest: Infinity };
-  const found = { seconds: chain, name: "computing", busiest: Math.max(...busy) };
-  busy.slice(0, stages).forEach((seconds, i) => {
-    const [what, name] = t.resources[i].split(" ");
-    if (seconds > found.seconds) Object.assign(found, { seconds, name: `${WORDS[what]} ${name}` });
+  if (barred) return { seconds: Infinity, busiest: Infinity };
+  return { seconds: Math.max(chain, ...busy.slice(0, stages)), busiest: Math.max(...busy) };
+}
+
+/** Return what is in use for how long in a pass, in the order of the blocks: devices, links, activations, the pass. */
+function usedOf(t, choice) {
+  const busy = new Map(t.pass ? [["the pass", t.pass]] : []), parts = t.devices.map(() => ({ blocks: 0, reading: 0 }));
+  const add = (name, seconds) => busy.set(name, (busy.get(name) || 0) + seconds);
+  const compute = (d, seconds, reading) => { add(t.devices[d].name, seconds); parts[d].blocks += 1; parts[d].reading += reading; };
+  let before = t.options[0].execute[choice[0]];
+  choice.forEach((k, b) => {
+    const row = t.options[b], e = row.execute[k], d = t.executors[e], [own, other, copy, reading, itsReading] = row.used[k];
+    compute(d, own, reading);
+    if (row.eighths[k] && t.hosts[d] !== null) compute(t.hosts[d], other, itsReading);
+    if (copy) add(`${t.devices[row.home[k]].name}>${t.devices[d].name}`, copy);
+    if (e !== before) add("activations", t.transfer.decode[before][e]);
+    before = e;
   });
-  return found;
+  return { busy, parts };
+}
+
+const LIMITS = 0.9;  // what is busy for this share of a pass limits it
+
+/** Return what limits a pass of `pass` seconds, as llmdist.planner.bottleneck judges it. */
+function limitOf(t, choice, pass) {
+  if (pass === Infinity) return "no path between devices";
+  const { busy, parts } = usedOf(t, choice);
+  const [name, longest] = [...busy].reduce((most, one) => (one[1] > most[1] ? one : most));
+  if (name === "the pass" && longest >= 0.5 * pass) return "price of a pass";
+  if (longest < LIMITS * pass && busy.size > 1) return [...busy.keys()].some((key) => key.includes(">")) ? "copies and computing in turn" : "devices in turn";
+  if (name === "activations") return "way of activations";
+  if (name.includes(">")) return `link ${name}`;
+  const d = t.devices.findIndex((device) => device.name === name), fixed = parts[d].blocks * t.overhead[d];
+  if (fixed > 0.5 * longest) return `fixed price of blocks on ${name}`;
+  return `${longest - fixed > 1.05 * parts[d].reading ? "computing on" : "memory of"} ${name}`;
 }
 
 /** Return the end times of up to `tokens` passes from a cold start. */
@@ -108,7 +134,7 @@ export function predict(t, choice) {
     fits: over.every((bytes) => bytes === 0) && pins && good, pins, good,
     gap: t.bound > 0 ? Math.max(0, objective / t.bound - 1) : Infinity,
     copied: choice.reduce((sum, k, b) => sum + t.options[b].copied[k], 0),
-    limit: pass > floor.seconds * 1.000001 ? "waiting for copies" : floor.name,
+    get limit() { return limitOf(t, choice, pass); },
   };
 }
 

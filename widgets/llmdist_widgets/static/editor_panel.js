@@ -1,6 +1,6 @@
 // Around the grid: the figures that change under the finger, memory bars, buttons, why, comparison, help.
 import { alternatives, predict } from "./editor_cost.js";
-import { bytesText, changeText, choiceText, gapText, HELP, make, rateText, secondsText } from "./editor_words.js";
+import { bytesText, changeText, choiceText, gapFigure, HELP, make, rateText, secondsText } from "./editor_words.js";
 
 /** Build the frame once; return its parts by name. */
 export function frame(root) {
@@ -60,8 +60,7 @@ export function drawFigures(part, t, p, base, measured) {
     figure("per token", secondsText(p.tpot), `limit: ${p.limit}`),
     figure("first token", secondsText(p.ttft), ""),
     figure("copied per token", bytesText(p.copied), ""),
-    p.objective < t.bound * (1 - 1e-6) ? figure("gap to bound", "beyond", "faster than all that fit")
-      : figure("gap to bound", gapText(p.gap), "at most, from the best"),
+    figure("gap to bound", ...gapFigure(p, t.bound)),
     figure("memory", over.length ? "OVER" : "fits", over.length ? over.join(", ") : "all caps hold", over.length ? "llp-bad" : ""));
 }
 

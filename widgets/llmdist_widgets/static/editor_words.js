@@ -14,9 +14,16 @@ export function secondsText(s) {
   return `${(s * 1e6).toFixed(0)} µs`;
 }
 
+// As `format_speed` of llmdist.units.
 export const rateText = (v) => (Number.isFinite(v) && v > 0 ? (v >= 100 ? v.toFixed(0) : v.toPrecision(3)) : "0");
 
-export const gapText = (gap) => (!Number.isFinite(gap) ? "unknown" : gap < 1e-4 ? "best possible" : `${(100 * gap).toFixed(gap < 0.1 ? 1 : 0)} %`);
+/** Return how good prediction `p` is against the bound: a value and a note; `gap_words` of planning.py says the same. */
+export function gapFigure(p, bound) {
+  if (!Number.isFinite(p.objective)) return ["impossible", "no path for activations"];
+  if (p.objective < bound * (1 - 1e-6)) return ["beyond", p.fits ? "faster than the locks of the plan allow" : "faster than all that fit"];
+  if (p.gap < 1e-4) return p.fits ? ["none", "proven optimal"] : ["none", "as fast as the bound"];
+  return Number.isFinite(p.gap) ? [`${(100 * p.gap).toFixed(p.gap < 0.1 ? 1 : 0)} %`, "at most, from the best possible"] : ["unknown", "no bound is known"];
+}
 
 /** Return "layers.3.mlp" or "5 blocks, layers.3.mlp to head". */
 export function spanText(names, blocks) {

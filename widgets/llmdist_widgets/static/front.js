@@ -66,9 +66,11 @@ function render({ model, el }) {
   };
   model.on("change:state", draw);
   draw();
+  const placed = new ResizeObserver(() => { placed.disconnect(); draw(); });  // only on the page it has the theme's colour
+  placed.observe(el);
   const themes = new MutationObserver(draw);  // the picture takes its colours from the theme when it is drawn
   themes.observe(document.body, { attributes: true, attributeFilter: ["data-jp-theme-light", "data-jp-theme-name", "class"] });
-  return () => { model.off("change:state", draw); themes.disconnect(); };
+  return () => { model.off("change:state", draw); themes.disconnect(); placed.disconnect(); };
 }
 
 export default { render };

@@ -1,6 +1,9 @@
 // Live views: words and pictures that Python sends, each drawn at its own pace; the latest state wins.
 const moving = { search: drawLiveSearch, generation: drawLiveGeneration };
 
+// As `format_speed` of llmdist.units.
+const speed = (v) => (v >= 100 ? v.toFixed(0) : v > 0 ? v.toPrecision(3) : "0");
+
 function drawLiveSearch(view, setup, now, trail) {
   const bytesOfTrail = new Uint8Array(trail.buffer, trail.byteOffset, trail.byteLength);
   if (bytesOfTrail.length < setup.blocks.length * setup.width) return;
@@ -11,8 +14,8 @@ function drawLiveSearch(view, setup, now, trail) {
 function drawLiveGeneration(view, setup, now) {
   lines(view.nodes[0], {
     title: "Speed", unit: "tokens/s", xs: now.xs, xWord: "token", zero: true,
-    series: [{ values: now.speeds, colour: "best", label: `measured ${number(now.mean)}` },
-      { values: now.predicted, colour: "bound", dash: [7, 4], label: `predicted ${number(now.predicted[now.predicted.length - 1] || 0)}` }],
+    series: [{ values: now.speeds, colour: "best", label: `measured ${speed(now.mean)}` },
+      { values: now.predicted, colour: "bound", dash: [7, 4], label: `predicted ${speed(now.predicted[now.predicted.length - 1] || 0)}` }],
   });
   memoryBars(view.nodes[1], now.memory, setup.caps, "Memory now, against the cap");
   if (now.compute.length) blockBars(view.nodes[2], setup.blocks, now.compute, now.copy, `Milliseconds per block, token ${now.token}`);

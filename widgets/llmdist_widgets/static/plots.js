@@ -1,8 +1,8 @@
 // Curves and heat maps.
 // Lines over a common x. series: [{ values, colour, label, dash }] where colour is a key of the palette.
-function lines(node, { title, unit, xs, xWord, series, levels = [], marker = null, zero = false, height = 190, lowHigh = null }) {
+function lines(node, { title: words, unit, xs, xWord, series, levels = [], marker = null, zero = false, height = 190, lowHigh = null }) {
   const s = surface(node, height), { c, p } = s, top = 40, under = height - 34, right = s.w - 150;
-  put(s, title, 12, 16, p.ink, "left", BOLD);
+  title(s, words);
   const all = series.flatMap((one) => one.values).concat(levels.map((one) => one.value)).filter(Number.isFinite).sort((a, b) => a - b);
   if (!all.length || !xs.length) { put(s, "Nothing was recorded yet.", LEFT, height / 2, p.soft); return; }
   let high = all[Math.floor(0.98 * (all.length - 1))], low = zero ? 0 : all[0];
@@ -37,15 +37,20 @@ function lines(node, { title, unit, xs, xWord, series, levels = [], marker = nul
   if (marker !== null) { c.strokeStyle = p.ink; c.lineWidth = 1; c.beginPath(); c.moveTo(x(marker), top - 4); c.lineTo(x(marker), under); c.stroke(); }
 }
 
+const bestMark = ({ c, p }, x, y) => { c.strokeStyle = p.mark; c.lineWidth = 2.5; c.strokeRect(x + 1.5, y + 1, 13, 10); };
+const scaleMark = (s, x, y) => {
+  put(s, "0", x, y + 11, s.p.soft);
+  for (let i = 0; i < 20; i++) { s.c.fillStyle = cividis(i / 19); s.c.fillRect(x + 14 + i * 5, y, 5.5, 12); }
+};
+
 // Trail as a heat map; rows are option labels, columns blocks. trail: bytes 0..255, `width` a block; choice: an index a block.
 function heat(node, { blocks, options, width }, { trail, choice, iteration, entropy }) {
   const named = options.map((labels) => labels.map((label) => label.replace(/ split:\d$/, " split"))); // its shares are one row
-  const rows = [...new Set(named.flat())], high = rows.length <= 9 ? 20 : 15, top = 46;
+  const rows = [...new Set(named.flat())], high = rows.length <= 9 ? 20 : 15;
+  const key = arranged(node, [[16, "best placement so far", bestMark], [114, "1 (scaled per block)", scaleMark]]), top = 46 + key.more;
   const s = surface(node, top + high * rows.length + 38), { c, p } = s, wide = s.span / blocks.length;
-  put(s, `Pheromone, iteration ${iteration}` + (entropy === undefined ? "" : `, entropy ${entropy.toFixed(2)}`), 12, 16, p.ink, "left", BOLD);
-  c.strokeStyle = p.mark; c.lineWidth = 2.5; c.strokeRect(LEFT + 1, 26, 13, 10); put(s, "best placement so far", LEFT + 21, 36, p.soft);
-  for (let i = 0; i < 20; i++) { c.fillStyle = cividis(i / 19); c.fillRect(s.w - RIGHT - 232 + i * 5, 25, 5.5, 12); }
-  put(s, "0", s.w - RIGHT - 238, 36, p.soft, "right"); put(s, "1 (scaled per block)", s.w - RIGHT - 126, 36, p.soft);
+  title(s, `Pheromone, iteration ${iteration}` + (entropy === undefined ? "" : `, entropy ${entropy.toFixed(2)}`));
+  legend(s, key);
   c.fillStyle = p.track; c.fillRect(LEFT, top, s.span, high * rows.length);
   rows.forEach((label, r) => put(s, label, LEFT - 8, top + high * r + high / 2 + 4, p.ink, "right", FONT, LEFT - 10));
   const at = named.map((labels) => labels.map((label) => rows.indexOf(label)));

@@ -38,11 +38,11 @@ function drawSearch(first, second, third, data, frame) {
 async function replaySearch(el, data) {
   data.options = data.kind_of.map((k) => data.kinds[k]);
   const frames = await searchFrames(data), row = document.createElement("div");
-  row.style.cssText = "display:flex;gap:12px;align-items:center;margin:8px 0;max-width:960px";
+  row.style.cssText = "display:flex;flex-wrap:wrap;gap:6px 12px;align-items:center;margin:8px 0;max-width:960px";
   const play = document.createElement("button"), slider = document.createElement("input"), said = document.createElement("output");
   play.type = "button"; play.textContent = "Play"; play.style.cssText = "min-width:64px;padding:4px 10px";
   Object.assign(slider, { type: "range", min: 0, max: frames.length - 1, value: frames.length - 1 });
-  slider.setAttribute("aria-label", "iteration of the search"); slider.style.flex = "1";
+  slider.setAttribute("aria-label", "iteration of the search"); slider.style.flex = "1 1 120px"; slider.style.minWidth = "0";
   said.style.minWidth = "250px";
   row.append(play, slider, said); el.append(row);
   const nodes = ["Pheromone per block and option", "Convergence of the search", "Entropy of the trail"].map((words) => plot(el, words));

@@ -1,12 +1,12 @@
-// The copy/compute timeline of one token: measured lanes over predicted ones, waits shaded, a span under the pointer named.
+// The copy/compute timeline of one token: measured lanes over predicted ones, waits shaded, the price of a pass green, a span under the pointer named.
 // Arrives by index: lanes, names, and spans of numbers.
 const namedSpans = (data) => {
-  const kinds = ["compute", "copy", "wait", "transfer"];
+  const kinds = ["compute", "copy", "wait", "transfer", "pass"];
   const named = (spans) => spans.map(([lane, kind, start, end, name]) => [data.lanes[lane], kinds[kind], start, end, data.names[name]]);
   return { ...data, measured: named(data.measured), predicted: named(data.predicted) };
 };
-// Drawn, a span is [lane, kind, start, end, words] with times in ms; kind is compute, copy, wait or transfer; 0 is
-// where the token's first block computes, so copies that ran ahead of it have negative times.
+// Drawn, a span is [lane, kind, start, end, words] with times in ms; kind is compute, copy, wait, transfer or
+// pass (its fixed price); 0 is where the token's first block begins, so the price and copies that ran ahead of it have negative times.
 const laneOrder = (spans) => [...new Set(spans.map((span) => span[0]))].sort((a, b) => a.startsWith("copy") - b.startsWith("copy") || (a < b ? -1 : 1));
 
 function timelineRows({ measured, predicted }) {
@@ -17,22 +17,34 @@ function timelineRows({ measured, predicted }) {
   return rows;
 }
 
+const COLOURS = { copy: "streamed", pass: "pass", transfer: "wait" };
+
+// How long a token is, its fixed price included; the price is named where it fits.
+function lengthWords(s, spans, x) {
+  const price = spans.filter((span) => span[1] === "pass").reduce((sum, span) => sum + span[3] - span[2], 0);
+  const whole = `${number(price + Math.max(...spans.map((span) => span[3])))} ms`, words = `${whole}, ${number(price)} ms of it the price of a pass`;
+  s.c.font = FONT;
+  return price && x + s.c.measureText(words).width <= s.w ? words : whole;
+}
+
 function timeline(node, data, selected = null) {
-  const rows = timelineRows(data), high = 24, top = 50, gap = 22;
+  const rows = timelineRows(data), high = 24, gap = 22, spans = rows.flatMap((row) => row.spans), prices = spans.filter((span) => span[1] === "pass");
+  const key = arranged(node, [square("resident", "compute"), square("streamed", "copy"), ...(prices.length ? [square("pass", "price of a pass")] : []),
+    [22, "waits for its weights", (s, x, y) => hatch(s.c, x, y, 22, 12, s.p.wait)]]), top = 50 + key.more;
   const blocks = rows.filter((row) => row.title).length;
   const s = surface(node, top + high * rows.length + gap * blocks + 40), { c, p } = s;
-  put(s, data.title, 12, 16, p.ink, "left", BOLD);
-  [[p.resident, "compute"], [p.streamed, "copy"]].forEach(([colour, words], i) => { c.fillStyle = colour; c.fillRect(LEFT + 100 * i, 25, 12, 12); put(s, words, LEFT + 18 + 100 * i, 36, p.soft); });
-  hatch(c, LEFT + 170, 25, 22, 12, p.wait); put(s, "waits for its weights", LEFT + 198, 36, p.soft);
-  const spans = rows.flatMap((row) => row.spans), end = Math.max(1e-9, ...spans.map((span) => span[3]));
+  title(s, data.title);
+  legend(s, key);
+  const end = Math.max(1e-9, ...spans.map((span) => span[3]));
   // What ran long ahead would press the token flat: its own length is shown, less where nothing is under way.
-  const low = Math.max(-end, Math.min(0, ...spans.filter((span) => span[3] > -end).map((span) => span[2])));
+  const shown = Math.max(-end, Math.min(0, ...spans.filter((span) => span[3] > -end).map((span) => span[2])));
+  const low = Math.min(shown, ...prices.map((span) => span[2]));
   const early = spans.filter((span) => span[2] < low).length;
   const x = (v) => LEFT + (s.span * (v - low)) / (end - low);
   let y = top;
   const boxes = [];
   for (const row of rows) {
-    if (row.title) { y += gap; put(s, row.title, LEFT, y - 6, p.ink, "left", BOLD); put(s, `${number(Math.max(...data[row.title].map((span) => span[3])))} ms`, LEFT + 76, y - 6, p.soft); }
+    if (row.title) { y += gap; put(s, row.title, LEFT, y - 6, p.ink, "left", BOLD); put(s, lengthWords(s, data[row.title], LEFT + 76), LEFT + 76, y - 6, p.soft); }
     put(s, row.lane, LEFT - 8, y + 15, p.ink, "right");
     c.fillStyle = p.track; c.fillRect(LEFT, y + 1, s.span, high - 3);
     for (const span of row.spans) {
@@ -41,7 +53,7 @@ function timeline(node, data, selected = null) {
       if (box.w === 0) boxes.push(box); // too early to be drawn; the keys read it all the same
       if (box.w === 0) continue;
       if (span[1] === "wait") hatch(c, box.x, box.y, box.w, box.h, p.wait);
-      else { c.fillStyle = span[1] === "copy" ? p.streamed : p.resident; c.fillRect(box.x, box.y, Math.max(1, box.w - (box.w > 4 ? 1 : 0)), box.h); }
+      else { c.fillStyle = p[COLOURS[span[1]] || "resident"]; c.fillRect(box.x, box.y, Math.max(1, box.w - (box.w > 4 ? 1 : 0)), box.h); }
       boxes.push(box);
     }
     y += high;
@@ -58,7 +70,7 @@ function hatch(c, x, y, w, h, colour) {
   c.stroke(); c.restore();
 }
 
-const spanWords = ([lane, kind, start, end, words]) => `${words}: ${kind === "wait" ? "waiting" : kind} on ${lane.replace(/^copy /, "")}, ${number(start)} to ${number(end)} ms (${number(end - start)} ms)`;
+const spanWords = ([lane, kind, start, end, words]) => `${words}: ${{ wait: "waiting", pass: "price of the pass" }[kind] || kind} on ${lane.replace(/^copy /, "")}, ${number(start)} to ${number(end)} ms (${number(end - start)} ms)`;
 
 // Puts a hover and keyboard reader on a timeline canvas; `read()` gives the data now drawn.
 function timelineReader(node, note, read) {
