@@ -42,13 +42,19 @@ def load_ipython_extension(ipython: InteractiveShell) -> None:
 def _register(
     ipython: InteractiveShell, name: str, kind: str, state: Any, work: Callable[..., Any]
 ) -> None:
+    from IPython.core.error import UsageError
+
     from .arguments import PARSERS, HelpShown
+    from .wording import warnings_as_sentences
 
     def magic(line: str, cell: str | None = None) -> Any:
         try:
-            return work(state, line) if cell is None else work(state, line, cell)
+            with warnings_as_sentences(), state.used():
+                return work(state, line) if cell is None else work(state, line, cell)
         except HelpShown:
             return None
+        except KeyboardInterrupt:  # between the parts that end in their own way
+            raise UsageError(f"%{name} was stopped; %llm_status tells what is loaded and in force.") from None
 
     magic.__name__ = name
     magic.__doc__ = PARSERS[name].format_help()

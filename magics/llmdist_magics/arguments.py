@@ -13,7 +13,9 @@ from typing import Any, NoReturn
 
 from IPython.core.error import UsageError
 
-__all__ = ["PARSERS", "HelpShown", "options_of", "parse", "parse_with_prompt"]
+__all__ = ["PARSERS", "HelpShown", "options_of", "parse", "parse_with_prompt", "written"]
+
+LARGEST_SEED = 2**63 - 1
 
 
 class HelpShown(Exception):
@@ -41,14 +43,28 @@ def _parser(name: str, description: str, usage_tail: str = "") -> MagicParser:
     return parser
 
 
+def _seed(text: str) -> int:
+    """Return a seed; whatever draws with it takes whole numbers from 0 that fit in 63 bits."""
+    if text.isascii() and text.isdigit() and len(text) < 20 and int(text) <= LARGEST_SEED:
+        return int(text)
+    raise argparse.ArgumentTypeError(f"{text!r:.40} is no seed, which is a whole number from 0 to {LARGEST_SEED}")
+
+
+def _word(text: str) -> str:
+    """Return the text of an option that an empty text would leave without a meaning."""
+    if not text:
+        raise argparse.ArgumentTypeError("an empty text was given, write a value or leave the option out")
+    return text
+
+
 def _load() -> MagicParser:
     parser = _parser("llm_load", "Load a model and measure this machine; the session is named llm.")
     parser.add_argument("model", help="demo, a checkpoint folder, or a hub name such as Qwen/Qwen3-8B")
-    parser.add_argument("--revision", help="revision of the checkpoint")
+    parser.add_argument("--revision", type=_word, help="revision of the checkpoint, for a hub name")
     parser.add_argument(
         "--inline", action="store_true", help="run in this process, not a separate one"
     )
-    parser.add_argument("--lesson", type=int, metavar="N",
+    parser.add_argument("--lesson", type=_seed, metavar="N",
                         help="for a class: seed N for plans and texts, searches of equal length")  # fmt: skip
     _background(parser)
     _common(parser, "the Session", "show nothing")
@@ -57,24 +73,25 @@ def _load() -> MagicParser:
 
 def _plan() -> MagicParser:
     parser = _parser("llm_plan", "Search a placement under memory caps and apply it.")
-    parser.add_argument("--vram", metavar="SIZE", help="cap of GPU memory, such as 8GiB")
-    parser.add_argument("--ram", metavar="SIZE", help="cap of host memory, such as 700MB")
+    parser.add_argument("--vram", type=_word, metavar="SIZE", help="cap of GPU memory, such as 8GiB")
+    parser.add_argument("--ram", type=_word, metavar="SIZE", help="cap of host memory, such as 700MB")
     parser.add_argument("--disk", action=argparse.BooleanOptionalAction, default=True,
                         help="weights may rest on disk")  # fmt: skip
     parser.add_argument(
-        "--precision", metavar="P[,P]", help="allowed precisions, such as bf16,int8"
+        "--precision", type=_word, metavar="P[,P]", help="allowed precisions, such as bf16,int8"
     )
     parser.add_argument(
         "--context", type=int, metavar="N", help="tokens that the KV cache must hold"
     )
     parser.add_argument("--batch", type=int, default=1, metavar="N", help="sequences (1)")
     parser.add_argument("--kv", choices=("int8",), help="keep keys and values in 8 bits: half the KV cache")
-    parser.add_argument("--machine", metavar="NAME", help="simulate a known machine, such as rtx4090; applies nothing")
-    parser.add_argument("--model-shape", metavar="NAME",
+    parser.add_argument("--machine", type=_word, metavar="NAME",
+                        help="simulate a known machine, such as rtx4090; applies nothing")  # fmt: skip
+    parser.add_argument("--model-shape", type=_word, metavar="NAME",
                         help="simulate a known model, such as llama-2-13b; needs no model loaded")  # fmt: skip
     parser.add_argument("--objective", choices=("latency", "finish"), default="latency",
                         help="time per token, or time until the last one")  # fmt: skip
-    parser.add_argument("--seed", type=int, metavar="N", help="seed of the search (%%config LLMDist.seed, 0)")
+    parser.add_argument("--seed", type=_seed, metavar="N", help="seed of the search (%%config LLMDist.seed, 0)")
     parser.add_argument("--seconds", type=float, metavar="X", help="search time (%%config LLMDist.seconds, 2; of "
                         "--pareto: LLMDist.pareto_seconds, 10)")  # fmt: skip
     choose = parser.add_mutually_exclusive_group()
@@ -108,8 +125,9 @@ def _generate() -> MagicParser:
     parser.add_argument("--temperature", type=float, metavar="X", help="0 is greedy (%%config LLMDist.temperature)")
     parser.add_argument("--top-k", type=int, default=0, metavar="N", help="sample among the N best; 0 is all (0)")
     parser.add_argument("--top-p", type=float, default=1.0, metavar="X", help="sample among the best of mass X (1)")
-    parser.add_argument("--seed", type=int, metavar="N", help="seed of the sampling; without it every run differs")
-    parser.add_argument("--stop", action="append", default=[], metavar="TEXT", help="end there; may be repeated")
+    parser.add_argument("--seed", type=_seed, metavar="N", help="seed of the sampling; without it every run differs")
+    parser.add_argument("--stop", action="append", type=_word, default=[], metavar="TEXT",
+                        help="end there; may be repeated")  # fmt: skip
     _speculation(parser, "guess tokens and check them in one pass: ngram, or a variable with a smaller model's Session")
     parser.add_argument("--batch", action="store_true",
                         help="in a cell: every line is a prompt, all go through the model together")  # fmt: skip
@@ -136,8 +154,8 @@ def _report() -> MagicParser:
 
 
 def _speculation(parser: MagicParser, words: str) -> None:
-    parser.add_argument("--speculate", metavar="DRAFT", help=words)
-    parser.add_argument("--draft-tokens", type=int, default=4, metavar="N", help="tokens guessed per pass (4)")
+    parser.add_argument("--speculate", type=_word, metavar="DRAFT", help=words)
+    parser.add_argument("--draft-tokens", type=int, metavar="N", help="tokens guessed per pass of --speculate (4)")
 
 
 def _background(parser: MagicParser) -> None:
@@ -167,6 +185,17 @@ PARSERS: dict[str, MagicParser] = {
 def options_of(name: str) -> list[str]:
     """Return the option strings of a magic."""
     return [option for action in PARSERS[name]._actions for option in action.option_strings]
+
+
+def written(name: str, options: argparse.Namespace) -> list[str]:
+    """Return the options that are not at their defaults, as they are written."""
+    found = []
+    for action in PARSERS[name]._actions:
+        value = getattr(options, action.dest, action.default)
+        if action.option_strings and value != action.default:
+            off = [option for option in action.option_strings if option.startswith("--no-") and value is False]
+            found.append((off or action.option_strings)[0])
+    return found
 
 
 def parse(name: str, line: str) -> argparse.Namespace:

@@ -7,12 +7,15 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 from IPython.core.error import UsageError
 
 from llmdist.errors import LlmdistError
 from llmdist.session import Session
+
+from .wording import counted, sentence
 
 __all__ = ["Background"]
 
@@ -25,10 +28,10 @@ class Background:
 
     def __init__(
         self, what: str, session: Session | None, work: Callable[[], Any], stop: Callable[[], None],
-        so_far: Callable[[], str] = lambda: "",
+        so_far: Callable[[], str] = lambda: "", held: AbstractContextManager[Any] | None = None,
     ) -> None:  # fmt: skip
         self.what, self._session, self._so_far = what, session, so_far
-        self._work, self._stop = work, stop
+        self._work, self._stop, self._held = work, stop, held or nullcontext()
         self._value: Any = None
         self.error: BaseException | None = None
         self._ended = threading.Event()
@@ -36,7 +39,8 @@ class Background:
 
     def _run(self) -> None:
         try:
-            self._value = self._work()
+            with self._held:
+                self._value = self._work()
         except BaseException as error:  # told by wait, result and repr
             self.error = error
         finally:
@@ -60,10 +64,10 @@ class Background:
         """Return in one line how far it is; never waits."""
         stats = self._session.stats if self._session is not None and self.what == "generation" else None
         if self.running:
-            done = f"{stats.tokens} tokens so far" if stats is not None and stats.tokens else self._so_far()
+            done = f"{counted(stats.tokens, 'token')} so far" if stats is not None and stats.tokens else self._so_far()
             return f"{self.what} is running" + (f": {done}" if done else "")
         if self.error is not None:
-            return f"{self.what} failed: {self.error}"
+            return f"{self.what} failed: {sentence(self.error)}"
         done = f": {stats.finish_reason}" if stats is not None else ""
         return f"{self.what} ended{done}"
 
@@ -80,7 +84,7 @@ class Background:
     def result(self) -> Any:
         """Return the text or the plan, None while it runs; a failure is raised as UsageError."""
         if isinstance(self.error, LlmdistError):
-            raise UsageError(" ".join(str(self.error).split()))
+            raise UsageError(sentence(self.error))
         if self.error is not None:
             raise self.error
         return self._value

@@ -19,6 +19,7 @@ from llmdist_widgets.live import StaticView, in_notebook
 from .progress import Progress
 from .running import Arrived, drain
 from .state import SessionState, user_errors
+from .wording import counted
 
 __all__ = ["generate_batch"]
 
@@ -43,7 +44,7 @@ def generate_batch(
             progress.close()
             view.done(_total(session))
     if stopped:
-        print(f"Stopped after {session.stats.tokens} tokens; the texts are kept in llm.texts.")
+        print(f"Stopped after {counted(session.stats.tokens, 'token')}; the texts are kept in llm.texts.")
     for note in session.messages[noted:]:
         print(note)
     texts = list(session.texts)
@@ -66,7 +67,7 @@ def _check(session: Session, options: argparse.Namespace, count: int) -> None:
 def _total(session: Session) -> str:
     stats = session.stats
     return (
-        f"{stats.sequences} prompt{'s' * (stats.sequences != 1)}, {stats.tokens} tokens: "
+        f"{counted(stats.sequences, 'prompt')}, {counted(stats.tokens, 'token')}: "
         f"{format_speed(stats.tokens_per_second)} tokens/s in all, first after {format_seconds(stats.ttft_seconds)}."
     )
 
@@ -91,7 +92,7 @@ class _Shown:
         now = time.monotonic()
         if self._place is not None and isinstance(item, BatchStep) and now - self._shown > 0.1:
             self._shown = now
-            self._place.update(self._view(f"{self._session.stats.tokens} tokens so far."))
+            self._place.update(self._view(f"{counted(self._session.stats.tokens, 'token')} so far."))
 
     def done(self, words: str) -> None:
         """Leave the whole table and the speed of all together."""

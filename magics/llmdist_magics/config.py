@@ -50,29 +50,49 @@ class LLMDist(Configurable):
         """Return how the colony searches under these defaults."""
         return ColonyParameters(**{name: getattr(self, name) for name in _COLONY})
 
-    def _load_config(self, cfg: Any, section_names: Any = None, traits: Any = None) -> None:
-        """Take new values, from ``%config`` or a start-up file: all of them, or none and one sentence."""
-        values = dict(cfg.get("LLMDist", {}))
+    def update_config(self, config: Any) -> None:
+        """Take the new values of ``%config``: all of them, or none and one sentence."""
+        values = config.get("LLMDist", {})
         found = _wrong(values, self.trait_names(config=True))
         if found:
-            raise TraitError(f"%config LLMDist: {'; '.join(found)}. Nothing was changed.")
+            self._forget(config, list(values))
+            raise TraitError(f"%config LLMDist: {'; '.join(found.values())}. Nothing was changed.")
+        super().update_config(config)
+
+    def _forget(self, config: Any, names: list[str]) -> None:
+        """Take values out of `config` and of the shell's, which has them already or takes them next."""
+        before = dict(self.config.get("LLMDist", {}))
+        _drop(config, names)
+        if self.parent is not None:
+            _drop(self.parent.config, names)
+            self.parent.config.LLMDist.update({name: before[name] for name in names if name in before})
+
+    def _load_config(self, cfg: Any, section_names: Any = None, traits: Any = None) -> None:
+        """Take what a start-up file sets; what cannot be a default is left out, with one sentence."""
+        found = _wrong(cfg.get("LLMDist", {}), self.trait_names(config=True))
+        if found:
+            _drop(cfg, list(found))
+            print(f"The configuration of LLMDist: {'; '.join(found.values())}. Its own default is taken instead.")
         super()._load_config(cfg, section_names, traits)
 
 
-def _wrong(values: Mapping[str, Any], known: list[str]) -> list[str]:
-    """Return a phrase for each value that cannot be a default."""
-    found = []
-    for name in values:
+def _drop(config: Any, names: list[str]) -> None:
+    for name in names:
+        config.get("LLMDist", {}).pop(name, None)
+
+
+def _wrong(values: Mapping[str, Any], known: list[str]) -> dict[str, str]:
+    """Return a phrase for each value that cannot be a default, under its name."""
+    found = {}
+    for name, value in values.items():
         if name not in known:
             near = get_close_matches(name, known, 1)
-            found.append(f"there is no {name}" + (f", but {near[0]}" if near else f"; known are {', '.join(known)}"))
-    found += wrong_parameters({name: values[name] for name in _COLONY if name in values})
-    for names, kinds, least, words in _RULES:
-        found += [
-            f"{name} is {values[name]!r} where {words} is needed"
-            for name in names
-            if name in values and not _fits(values[name], kinds, least)
-        ]
+            found[name] = f"there is no {name}" + (f", but {near[0]}" if near else f"; known are {', '.join(known)}")
+        elif name in _COLONY:
+            found.update((name, phrase) for phrase in wrong_parameters({name: value}))
+        for names, kinds, least, words in _RULES:
+            if name in names and not _fits(value, kinds, least):
+                found[name] = f"{name} is {value!r} where {words} is needed"
     return found
 
 

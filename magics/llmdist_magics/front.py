@@ -12,6 +12,8 @@ from llmdist.planner import ParetoFront, PlanResult
 from llmdist_widgets.front_view import FrontView
 from llmdist_widgets.live import LivePlan, watched
 
+from .running import Search
+
 if TYPE_CHECKING:
     from .state import SessionState
 
@@ -33,12 +35,13 @@ class Fronts:
             self.view = None
 
     def search(
-        self, state: SessionState, options: argparse.Namespace, work: Callable[..., ParetoFront], pictures: bool
-    ) -> ParetoFront | None:
+        self, state: SessionState, options: argparse.Namespace, work: Callable[..., ParetoFront],
+        stop: Callable[[], None], pictures: bool,
+    ) -> ParetoFront | None:  # fmt: skip
         """Run the search; show the ants, then the front, or print its table. Return the front with -o."""
         session, simulated = state.session, bool(options.machine or options.model_shape)
-        live = LivePlan(None if simulated else session.stop_planning) if pictures else None
-        front = watched(live, work, "No front was found.")
+        live, search = LivePlan(stop) if pictures else None, Search("%llm_plan", work, stop)
+        front = watched(live, search, "No front was found.")
         if live:
             live.finish("", "")
         self.close()
@@ -50,6 +53,7 @@ class Fronts:
         elif not options.quiet:
             how = "shows plan N; simulated ones are never put in force" if simulated else "puts plan N in force"
             print(f"{front.summary(session.plan_result if session else None)}\n%llm_plan --pick N {how}.")
+        search.say(" with the front found so far")
         state.keep(options.out, front)
         return front if options.output else None
 

@@ -24,6 +24,7 @@ from .progress import Progress
 from .prompts import expanded
 from .running import Arrived, drain
 from .state import SessionState, user_errors
+from .wording import counted
 
 __all__ = ["generate"]
 
@@ -35,7 +36,7 @@ def generate(state: SessionState, line: str, cell: str | None = None) -> str | l
     """Generate from the prompt after the options, or from the cell; return the text with -o, or the texts."""
     options, prompt = parse_with_prompt("llm_generate", line)
     if options.reset:
-        print(f"Forgot {state.conversation.reset()} turns of the conversation.")
+        print(f"Forgot {counted(state.conversation.reset(), 'turn')} of the conversation.")
         if not prompt and cell is None:
             return None
     session = state.require()
@@ -46,9 +47,11 @@ def generate(state: SessionState, line: str, cell: str | None = None) -> str | l
     state.config.filled(state.frozen(options), "max_new_tokens", "temperature")
     arguments = {name: getattr(options, name) for name in _OPTIONS}
     arguments["stop"] = tuple(options.stop)
+    guesses = state.guesses(options)
+    state.say_in_use(options.quiet)
     if options.batch:
         return generate_batch(state, options, prompt, arguments)
-    arguments |= {"speculate": state.draft(options.speculate), "draft_tokens": options.draft_tokens}
+    arguments |= guesses
     views: list[LiveGeneration] = []
     noted = len(session.messages)
     arrived = Arrived()
@@ -69,7 +72,8 @@ def generate(state: SessionState, line: str, cell: str | None = None) -> str | l
         if in_notebook() and state.config.views and not options.quiet:
             views.append(LiveGeneration(session))
         if options.background:
-            job = Background("generation", session, _work(session, steps, views, answered), session.cancel)
+            work = _work(session, steps, views, answered)
+            job = Background("generation", session, work, session.cancel, held=state.held())
             state.keep(options.out, job)
             return job
         progress = Progress(options.quiet, bool(views))
@@ -142,4 +146,4 @@ def _run(
     if view is None:
         print()
     if stopped:
-        print(f"Stopped after {session.stats.tokens} tokens; the text is kept in llm.text.")
+        print(f"Stopped after {counted(session.stats.tokens, 'token')}; the text is kept in llm.text.")

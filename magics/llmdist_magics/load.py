@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import argparse
 import time
+from functools import partial
 from html import escape
+from pathlib import Path
 from threading import Event as Flag
 from typing import Any
 
@@ -25,6 +27,7 @@ from .arguments import parse
 from .background import Background
 from .progress import SAY_AFTER, Progress, bar
 from .state import SessionState, user_errors
+from .wording import sentence
 
 __all__ = ["load"]
 
@@ -35,6 +38,12 @@ def load(state: SessionState, line: str) -> Session | Background | None:
     state.check_name(options.out)
     if state.loading is not None and state.loading.running:
         raise UsageError(f"%llm_load: a {state.loading.poll()}; wait for its end, or stop it with %llm_unload.")
+    if options.revision is not None and (options.model == "demo" or Path(options.model).expanduser().exists()):
+        what = "the bundled model" if options.model == "demo" else "a folder"
+        raise UsageError(
+            f"%llm_load: --revision {options.revision} means nothing for {options.model}, which is {what}; leave it "
+            "out, or give a hub name such as Qwen/Qwen3-8B."
+        )
     pictures = in_notebook() and state.config.views and not options.quiet
     if options.background:
         return _in_background(state, options, pictures)
@@ -42,6 +51,9 @@ def load(state: SessionState, line: str) -> Session | Background | None:
     with user_errors():
         try:
             session = _opened(state, options, progress)
+        except KeyboardInterrupt:
+            now = "no model is loaded" if state.session is None else f"{state.session.model_name} is still loaded"
+            raise UsageError(f"The load of {options.model} was stopped; {now}.") from None
         finally:
             progress.close()
         _hold(state, options, session)
@@ -60,8 +72,8 @@ def _opened(state: SessionState, options: argparse.Namespace, progress: Observer
 
 
 def _hold(state: SessionState, options: argparse.Namespace, session: Session) -> None:
-    state.replace(session)
     state.lesson = options.lesson
+    state.replace(session)
 
 
 def show_session(session: Session, pictures: bool, quiet: bool) -> None:
@@ -81,9 +93,9 @@ def _in_background(state: SessionState, options: argparse.Namespace, pictures: b
         try:
             session = _opened(state, options, shown)
             shown.check()
-            _hold(state, options, session)
+            state.when_idle(partial(_hold, state, options, session), shown.waits)
         except BaseException as error:
-            shown.failed(" ".join(str(error).split()))
+            shown.failed(sentence(error))
             raise
         shown.done(session, options.quiet)
         return session
@@ -111,6 +123,14 @@ class _Shown:
         """Raise where the handle's stop() was called."""
         if self.stopped.is_set():
             raise ModelError(f"The load of {self._model} was stopped; what was in force before still is.")
+
+    def waits(self) -> None:
+        """Say that the model is open, and what keeps it from being the session."""
+        self.check()
+        words = f"{self._model} is open, and waits for the end of what runs in the model before"
+        if self._place is not None and words != self.words:
+            self._place.update(bar(words))
+        self.words = words
 
     def __call__(self, event: Event) -> None:
         """Show how far the work is."""

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 from IPython.core.error import UsageError
 
+from llmdist.errors import PlanError
 from llmdist_widgets.editor import PlacementEditor
-from llmdist_widgets.editor_words import block_words, target_words
+from llmdist_widgets.editor_words import block_indices, block_words, parse_target, target_words
 
 from .arguments import parse
 from .progress import Progress
+from .running import Search
 from .state import SessionState, user_errors
 
 __all__ = ["place", "place_words"]
@@ -77,7 +80,12 @@ def _do(editor: PlacementEditor, words: Sequence[str], seconds: float) -> str:
         return "Closed the editor; its static copy stays."
     if verb == "why":
         return editor.why(rest)
-    said = editor.replan(seconds) if verb == "replan" else _change(editor, verb, words)
+    if verb == "replan":
+        search = Search("%llm_place replan", partial(editor.replan, seconds), editor.stop_search)
+        said = search()
+        search.say("; the draft is the best placement so far")
+    else:
+        said = _change(editor, verb, words)
     return "\n".join([said, *editor.figures()])
 
 
@@ -89,11 +97,27 @@ def _change(editor: PlacementEditor, verb: str, words: Sequence[str]) -> str:
         with_blocks: Callable[[str], str] = getattr(editor, verb)
         return with_blocks(" ".join(words[1:]))
     if len(words) == 1:
-        raise UsageError(
-            f"%llm_place {verb}: where should it go? Write for example %llm_place {verb} cpu, "
+        raise UsageError(_what_is_missing(editor, verb))
+    return editor.move(verb, " ".join(words[1:]))
+
+
+def _what_is_missing(editor: PlacementEditor, word: str) -> str:
+    """Return what to write where one word stands alone: a place after blocks, blocks before a place."""
+    names = editor.draft.names
+    try:
+        wanted = parse_target(editor.problem.devices, [word])
+    except PlanError:
+        block_indices(names, word)  # what is neither a place nor blocks is told the blocks that there are
+        return (
+            f"%llm_place {word}: where should it go? Write for example %llm_place {word} cpu, "
             f"or one of {', '.join(VERBS)}."
         )
-    return editor.move(verb, " ".join(words[1:]))
+    can = [name for index, name in enumerate(names) if not editor.draft.moves([index], wanted)[1]]
+    if not can:
+        places = ", ".join(target_words(editor.problem.devices, editor.problem.precisions))
+        return f"%llm_place {word}: no block can be {word} under this plan; write blocks and one of {places}."
+    block = next((name for name in can if name.endswith("mlp")), can[-1])
+    return f"%llm_place {word}: name the blocks first. Write for example %llm_place {block} {word}."
 
 
 def _with_file(editor: PlacementEditor, verb: str, path: str) -> str:

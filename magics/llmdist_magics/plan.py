@@ -5,18 +5,21 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable
 from functools import partial
+from threading import Event as Flag
 from typing import Any
 
 from IPython.core.error import UsageError
 
+from llmdist.events import Event, Observer
 from llmdist.hardware import hardware_profile
-from llmdist.planner import MaxIterations, ParetoFront, pareto_for, plan_for
+from llmdist.planner import AnyOf, Asked, MaxIterations, MaxSeconds, ParetoFront, pareto_for, plan_for
 from llmdist.planner.result import PlanResult
 from llmdist.units import parse_size
 from llmdist_widgets.live import LivePlan, in_notebook, watched
 
-from .arguments import parse
+from .arguments import parse, written
 from .background import Background
+from .running import Search
 from .state import SessionState, user_errors
 
 __all__ = ["plan"]
@@ -27,10 +30,12 @@ LESSON_ITERATIONS = 40
 
 def plan(state: SessionState, line: str) -> PlanResult | ParetoFront | Background | None:
     """Plan with the options in `line`; return the result with -o, a handle with --background."""
-    options = state.frozen(parse("llm_plan", line))
+    options = parse("llm_plan", line)
     if options.pick is not None:
+        _check_pick(options)
         with user_errors():
             return state.fronts.pick(state, options)
+    options = state.frozen(options)
     equal = state.lesson is not None and options.seconds is None
     if options.pareto and options.seconds is None:
         options.seconds = state.config.pareto_seconds
@@ -43,40 +48,67 @@ def plan(state: SessionState, line: str) -> PlanResult | ParetoFront | Backgroun
         raise UsageError(f"%llm_plan: {what} does not run in the background; leave --background out.")
     if options.speculate and what:
         raise UsageError(f"%llm_plan: {what} does not speculate; leave --speculate out.")
-    draft = state.draft(options.speculate)
+    guesses = state.guesses(options)
+    if session is not None and not simulated:
+        state.say_in_use(options.quiet)
     with user_errors():
         arguments = _arguments(options)
         arguments["params"] = state.colony()
         if not what:
-            arguments |= {"speculate": draft, "draft_tokens": options.draft_tokens}
+            arguments |= guesses
         if equal:
             arguments["stop"] = MaxIterations(LESSON_ITERATIONS)
+        stop = _stop_of_simulated(options, arguments) if simulated else session.stop_planning
         pictures = in_notebook() and state.config.views and not options.quiet
         if options.pareto:
             work = partial(_simulate, session, options, pareto_for) if simulated else session.pareto
-            return state.fronts.search(state, options, partial(work, **arguments), pictures)
-        view = LivePlan(None if simulated else session.stop_planning) if pictures else None
+            return state.fronts.search(state, options, partial(work, **arguments), stop, pictures)
+        view = LivePlan(stop) if pictures else None
         work = partial(_simulate, session, options, plan_for) if simulated else session.plan
-        search = partial(_search, view, partial(work, **arguments))
+        work = partial(work, **arguments)
         if options.background:
-            job = Background("search", session, search, session.stop_planning)
+            job = _in_background(state, view, work)
             state.keep(options.out, job)
             return job
-        result = search()
+        search = Search("%llm_plan", work, stop)
+        result = _search(view, search)
     if view is None and not options.quiet:
         print(_words(result))
+    search.say(" with the best simulated plan so far" if simulated else "; the best plan so far is in force")
     state.keep(options.out, result)
     return result if options.output else None
+
+
+def _check_pick(options: argparse.Namespace) -> None:
+    """UsageError naming the options that mean nothing beside --pick."""
+    idle = [option for option in written("llm_plan", options) if option not in ("--pick", "-o", "--out", "-q")]
+    if idle:
+        mean, them = ("mean", "them") if len(idle) > 1 else ("means", "it")
+        raise UsageError(
+            f"%llm_plan --pick {options.pick}: {' and '.join(idle)} {mean} nothing with --pick, which takes a plan as "
+            f"it was searched; leave {them} out."
+        )
 
 
 def _arguments(options: argparse.Namespace) -> dict[str, Any]:
     names = ("disk", "context", "batch", "kv", "objective", "seed", "seconds")
     return {
-        "vram": parse_size(options.vram) if options.vram else None,
-        "ram": parse_size(options.ram) if options.ram else None,
-        "precision": tuple(options.precision.split(",")) if options.precision else None,
+        "vram": None if options.vram is None else parse_size(options.vram),
+        "ram": None if options.ram is None else parse_size(options.ram),
+        "precision": None if options.precision is None else tuple(options.precision.split(",")),
         **{name: getattr(options, name) for name in names},
     }
+
+
+def _stop_of_simulated(options: argparse.Namespace, arguments: dict[str, Any]) -> Callable[[], None]:
+    """Return what ends a simulated search, after putting into its arguments that it hears it."""
+    asked = Flag()
+    if options.pareto:
+        arguments["enough"] = asked.is_set
+    else:
+        limit = arguments.get("stop") or MaxSeconds(options.seconds)
+        arguments["stop"] = AnyOf((limit, Asked(asked.is_set)))
+    return asked.set
 
 
 def _search(view: LivePlan | None, work: Callable[..., PlanResult]) -> PlanResult:
@@ -85,6 +117,26 @@ def _search(view: LivePlan | None, work: Callable[..., PlanResult]) -> PlanResul
     if view:
         view.done(found, _words(found))
     return found
+
+
+def _in_background(state: SessionState, view: LivePlan | None, work: Callable[..., PlanResult]) -> Background:
+    """Start the search in a thread; it has begun, so what it warns of is said in this cell."""
+    begun, session = Flag(), state.session
+
+    def begins(on_event: Observer | None) -> PlanResult:
+        def heard(event: Event) -> None:
+            begun.set()
+            if on_event is not None:
+                on_event(event)
+
+        try:
+            return work(on_event=heard)
+        finally:
+            begun.set()
+
+    job = Background("search", session, partial(_search, view, begins), session.stop_planning, held=state.held())
+    begun.wait(1.0)
+    return job
 
 
 def _words(plan: PlanResult) -> str:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import argparse
 import keyword
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from threading import Condition
 from typing import Any
 
 from IPython.core.error import UsageError
@@ -19,8 +20,12 @@ from .background import Background
 from .config import LLMDist
 from .front import Fronts
 from .prompts import Conversation
+from .wording import sentence
 
 __all__ = ["SessionState", "user_errors"]
+
+
+DRAFT_TOKENS = 4  # of --speculate, where no number is written
 
 
 class SessionState:
@@ -35,6 +40,7 @@ class SessionState:
         self.conversation = Conversation()
         self.lesson: int | None = None
         self.loading: Background | None = None
+        self._uses, self._idle = 0, Condition()
 
     def frozen(self, options: argparse.Namespace) -> argparse.Namespace:
         """Return `options` with the lesson's seed, in a lesson and where none was written."""
@@ -55,7 +61,48 @@ class SessionState:
         self.session.calibrate = self.config.calibrate and self.lesson is None
         return self.session
 
-    def draft(self, name: str | None) -> Any:
+    def say_in_use(self, quiet: bool) -> None:
+        """Say which model works, where the one that will take its place is still being loaded."""
+        if self.loading is not None and self.loading.running and self.session is not None and not quiet:
+            print(f"This runs on {self.session.model_name}; the {self.loading.poll()}.")
+
+    @contextmanager
+    def used(self) -> Iterator[None]:
+        """Keep the session in its place meanwhile."""
+        with self._idle:
+            self._uses += 1
+        try:
+            yield
+        finally:
+            with self._idle:
+                self._uses -= 1
+                self._idle.notify_all()
+
+    def held(self) -> ExitStack:
+        """Return a use of the session that lasts until it is closed, by whichever thread."""
+        stack = ExitStack()
+        stack.enter_context(self.used())
+        return stack
+
+    def when_idle(self, work: Callable[[], None], waits: Callable[[], None]) -> None:
+        """Do `work` as soon as nothing runs in the session, while nothing can begin; `waits` is called until then."""
+        with self._idle:
+            while self._uses or (self.session is not None and self.session.generating):
+                waits()
+                self._idle.wait(0.1)
+            work()
+
+    def guesses(self, options: argparse.Namespace) -> dict[str, Any]:
+        """Return what --speculate and --draft-tokens ask for; UsageError for the second without the first."""
+        if options.speculate is None and options.draft_tokens is not None:
+            raise UsageError(
+                f"--draft-tokens {options.draft_tokens} means nothing without --speculate; add --speculate ngram, or "
+                "leave it out."
+            )
+        tokens = DRAFT_TOKENS if options.draft_tokens is None else options.draft_tokens
+        return {"speculate": self._draft(options.speculate), "draft_tokens": tokens}
+
+    def _draft(self, name: str | None) -> Any:
         """Return what --speculate names: None, ``ngram``, or the Session in a variable; UsageError for neither."""
         if name is None or name == "ngram":
             return name
@@ -81,15 +128,15 @@ class SessionState:
     def replace(self, session: Any) -> None:
         """Take a new session (or None) and unload the former one."""
         former, self.session = self.session, session
+        if session is not None:
+            self.shell.user_ns["llm"] = session
+        elif self.shell.user_ns.get("llm") is former:
+            self.shell.user_ns.pop("llm", None)
         self.conversation.reset()
         if self.editor is not None:
             self.editor.close()
             self.editor = None
         self.fronts.close()
-        if session is not None:
-            self.shell.user_ns["llm"] = session
-        elif self.shell.user_ns.get("llm") is former:
-            self.shell.user_ns.pop("llm", None)
         if former is not None:
             former.unload()
 
@@ -100,4 +147,4 @@ def user_errors() -> Iterator[None]:
     try:
         yield
     except LlmdistError as error:
-        raise UsageError(" ".join(str(error).split())) from None
+        raise UsageError(sentence(error)) from None

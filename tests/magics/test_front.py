@@ -9,7 +9,6 @@ from IPython.core.error import UsageError
 from IPython.utils.capture import capture_output
 from traitlets.config import Config
 
-from llmdist_magics.config import LLMDist
 from llmdist_widgets.front import front_html, front_svg
 from llmdist_widgets.front_view import FrontView
 
@@ -79,4 +78,4 @@ def test_config_reaches_the_colony_and_refuses_all_that_is_wrong(shell):
         state.config.update_config(Config({"LLMDist": {"ants": 0, "evaporation": 7, "seconds": -1}}))
     assert (state.config.ants, state.config.evaporation, state.config.seconds) == (7, 0.1, 2.0)
     with pytest.raises(Exception, match="there is no ant, but ants"):
-        LLMDist(config=Config({"LLMDist": {"ant": 3}}))
+        state.config.update_config(Config({"LLMDist": {"ant": 3}}))

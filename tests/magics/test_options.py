@@ -5,14 +5,18 @@ from __future__ import annotations
 import re
 import shutil
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from IPython.core.interactiveshell import InteractiveShell
 from IPython.utils.capture import capture_output
+from traitlets.config import Config
 
 from llmdist.demo import model_path
 from llmdist_magics.arguments import PARSERS, parse, parse_with_prompt
 from llmdist_magics.background import Background
+from llmdist_magics.config import LLMDist
 from llmdist_magics.reference import reference
 
 PROMPT = "One day Anna the ant walked to the"
@@ -78,6 +82,9 @@ def test_background_returns_at_once_with_a_handle(shell):
         while llm.stats.tokens < 5:
             time.sleep(0.01)
         assert "tokens so far" in job.poll() and job.text
+        llm.stats, stats = replace(llm.stats, tokens=1), llm.stats
+        assert job.poll() == "generation is running: 1 token so far"
+        llm.stats = stats
         job.stop()
         text = job.wait(30)
     finally:
@@ -92,6 +99,18 @@ def test_a_search_runs_beside_the_notebook_and_can_be_stopped(shell):
     job.stop()
     plan = job.wait(30)
     assert plan is shell.user_ns["llm"].plan_result and plan.summary() == job.text
+
+
+def test_a_gpu_limit_without_a_gpu_is_told_in_a_sentence_each_time(shell):
+    """No Python warning is shown: one line on the output, for every search that it concerns."""
+    if any(device.kind == "cuda" for device in shell.user_ns["llm"].hardware.devices):
+        pytest.skip("this machine has a GPU")
+    for line in ("", "", "--pareto", "--background --out job"):
+        with capture_output() as shown:
+            shell.run_line_magic("llm_plan", f"--vram 8GiB --seconds 0.2 --context 512 -q {line}")
+        assert shown.stdout.startswith("A GPU limit of ") and shown.stdout.count("\n") == 1
+        assert "--ram" in shown.stdout and shown.stderr == ""
+    shell.user_ns["job"].wait(30)
 
 
 def test_results_are_kept_where_out_says(shell):
@@ -145,6 +164,38 @@ def test_config_sets_what_is_not_written(shell):
     with capture_output() as shown:
         shell.run_line_magic("config", "LLMDist")
     assert "LLMDist.seconds" in shown.stdout and "LLMDist.views" in shown.stdout
+
+
+@pytest.mark.parametrize("wrong", ["foo = 3", "temperature = -1", "seconds = 0"])
+def test_a_refused_default_is_gone_when_the_extension_is_loaded_anew(module_shell, wrong):
+    """Neither the magics nor the shell's configuration keep it; what was set before it stays set."""
+    InteractiveShell.clear_instance()
+    fresh = InteractiveShell.instance()
+    try:
+        fresh.run_line_magic("load_ext", "llmdist_magics")
+        fresh.run_line_magic("config", "LLMDist.temperature = 0.5")
+        fresh.run_line_magic("config", f"LLMDist.{wrong}")
+        with capture_output() as shown:
+            fresh.run_line_magic("reload_ext", "llmdist_magics")
+        assert (shown.stdout, fresh._llmdist_state.config.temperature) == ("", 0.5)
+        assert dict(fresh.config.LLMDist) == {"temperature": 0.5}
+    finally:
+        fresh.run_line_magic("unload_ext", "llmdist_magics")
+        InteractiveShell.clear_instance()
+        InteractiveShell._instance = module_shell
+
+
+def test_a_wrong_value_in_a_start_up_file_is_said_once_and_the_default_is_taken(capsys):
+    """The good values of the file are kept."""
+    file = Config({"LLMDist": {"temperature": -1, "foo": 3, "seconds": 5.0}})
+    for said in (
+        "The configuration of LLMDist: temperature is -1 where a number from 0 is needed; there is no foo",
+        "",
+    ):
+        defaults = LLMDist(config=file)
+        assert (defaults.temperature, defaults.seconds) == (0.0, 5.0)
+        shown = capsys.readouterr().out
+        assert shown.startswith(said) and bool(shown) is bool(said)
 
 
 def test_a_report_of_the_session_is_one_file(shell, tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from threading import Event
 
 import pytest
@@ -121,6 +122,50 @@ def test_a_load_in_the_background_tells_how_far_it_is_and_then_is_the_session(sh
         session = job.wait(60)
     assert session is shell.user_ns["llm"] and job.poll() == "load ended"
     assert "demo is loaded; the session is named llm." in shown.stdout
+
+
+@pytest.mark.parametrize("background", ["", "--background --out text"])
+def test_a_load_that_ends_during_a_generation_waits_for_its_end(shell, monkeypatch, background):
+    """The text of the model before is whole and says whose it is; then the new model takes its place."""
+    shell.run_line_magic("llm_load", "demo --inline -q")
+    shell.run_line_magic("llm_plan", "--seconds 0.2 --context 128 -q")
+    before = shell.user_ns["llm"]
+    between = before._between
+    go_on, told = Event(), Event()
+    waiting_load(monkeypatch, go_on, told)
+
+    def slow() -> bool:
+        go_on.set()
+        time.sleep(0.05)
+        return between()
+
+    with capture_output() as shown:
+        job = shell.run_line_magic("llm_load", "demo --inline --background")
+        assert told.wait(30)
+        before._between = slow
+        shell.run_line_magic("llm_generate", f"{background} --max-new-tokens 40 One day Anna the ant walked")
+        if background:
+            shell.user_ns["text"].wait(60)
+        stats = before.stats
+        session = job.wait(60)
+    assert (stats.tokens, stats.finish_reason) == (40, "length")
+    assert session is shell.user_ns["llm"] is not before and job.poll() == "load ended"
+    assert "This runs on demo; the load is running: loading weights: 600 MB" in shown.stdout
+
+
+def test_a_load_that_waits_can_be_stopped(shell, monkeypatch):
+    """The handle says what it waits for; stop() leaves the model before."""
+    shell.run_line_magic("llm_load", "demo --inline -q")
+    before, state = shell.user_ns["llm"], shell._llmdist_state
+    with capture_output() as shown, state.used():
+        job = shell.run_line_magic("llm_load", "demo --inline --background")
+        while "waits" not in job.poll():
+            time.sleep(0.01)
+        assert job.text == "demo is open, and waits for the end of what runs in the model before"
+        job.stop()
+        with pytest.raises(UsageError, match="The load of demo was stopped"):
+            job.wait(30)
+    assert shell.user_ns["llm"] is before and "Not loaded." in shown.stdout
 
 
 def test_a_stopped_load_leaves_the_model_before(shell, monkeypatch):
