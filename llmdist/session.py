@@ -210,7 +210,7 @@ class Session(Choosing):
         if found:
             raise PlanError("The placement cannot be applied: " + "; ".join(found) + ".")
         prediction = evaluate(plan.problem, placement)
-        seconds = plan.objective_seconds * prediction.tpot_seconds / plan.prediction.tpot_seconds
+        seconds = prediction.objective_seconds(plan.problem)
         wanted = replace(
             plan, placement=placement, prediction=prediction, objective_seconds=seconds, method="by hand"
         )

@@ -37,7 +37,9 @@ class Tokenizer:
             return cls(AutoTokenizer.from_pretrained(str(folder), local_files_only=True, **options))
         except Exception as error:
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-            raise ModelError(f"The tokenizer in {folder} cannot be read: {reason}") from error
+            raise ModelError(
+                f"The tokenizer in {folder} cannot be read: {reason.rstrip('.')}. Download the model again."
+            ) from error
 
     def encode(self, text: str) -> list[int]:
         """Return the token ids of `text`, special tokens added as the model expects."""

@@ -43,8 +43,7 @@ def busy_seconds(plan: PlanResult) -> dict[str, float]:
 
 def _parts(plan: PlanResult, block: Block, choice: Assignment, step: Step) -> tuple[float, float]:
     """Return the seconds of the exec device and of its CPU for one block; the second is 0 if it is not split."""
-    own, other = (f(plan.problem, block, choice, step) for f in (own_seconds, host_seconds))
-    return own, other
+    return own_seconds(plan.problem, block, choice, step), host_seconds(plan.problem, block, choice, step)
 
 
 def _host(plan: PlanResult, choice: Assignment) -> str | None:
@@ -56,9 +55,11 @@ def _host(plan: PlanResult, choice: Assignment) -> str | None:
 def bottleneck(plan: PlanResult) -> str:
     """Return which link, memory or device limits the time per token, with numbers."""
     busy = busy_seconds(plan)
-    pass_seconds = plan.prediction.tpot_seconds * getattr(plan.problem.workload, "accepted", 1.0)
+    load = plan.problem.workload
+    pass_seconds = plan.prediction.tpot_seconds * load.accepted
     where = " on the simulated machine" if plan.simulated else ""
-    total = f"{format_seconds(pass_seconds)} per token{where}"
+    unit = "token" if load.batch == load.tokens_per_pass == 1 else "pass"
+    total = f"{format_seconds(pass_seconds)} per {unit}{where}"
     name, longest = max(busy.items(), key=lambda item: item[1])
     if name == "the pass" and longest >= 0.5 * pass_seconds:
         return (

@@ -41,6 +41,14 @@ class Prediction:
         """Return the tokens/s between which a run is expected; both the prediction when no spread is known."""
         return self.tokens_per_second * exp(-2 * self.spread), self.tokens_per_second * exp(2 * self.spread)
 
+    def objective_seconds(self, problem: PlanningProblem) -> float:
+        """Return what the problem's objective makes of this prediction of it; see `cost.reference`."""
+        if problem.objective == "latency":
+            return self.tpot_seconds
+        if problem.objective == "throughput":
+            return problem.workload.batch / self.tokens_per_second
+        return self.ttft_seconds + max(0, problem.workload.new_tokens - 1) * self.tpot_seconds
+
 
 @dataclass(frozen=True, slots=True)
 class HistoryRow:

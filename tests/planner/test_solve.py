@@ -125,6 +125,14 @@ def test_too_little_memory_says_what_would_help() -> None:
     assert str(one.value).endswith("allow int4, or allow the disk.")
 
 
+@pytest.mark.parametrize("objective", ["latency", "finish", "throughput"])
+def test_a_prediction_tells_the_objective_of_its_placement(objective: str) -> None:
+    """What is placed by hand is rated as the search rates it, whatever it minimises."""
+    problem = replace(random_problem(3), objective=objective)
+    plan = solve(problem, stop=MaxIterations(3))
+    assert plan.prediction.objective_seconds(problem) == pytest.approx(objective_seconds(problem, plan.placement))
+
+
 def test_locks_stay() -> None:
     """A locked block keeps its assignment and the others are planned around it."""
     problem = random_problem(2)

@@ -226,13 +226,6 @@ def test_words_and_browser_call_a_draft_over_its_cap_the_same(editor, tmp_path):
         ]  # fmt: skip
 
 
-def test_the_gap_of_throughput_is_in_seconds_between_tokens(editor):
-    """As the bound is: not the time to finish."""
-    editor.problem = replace(editor.problem, objective="throughput")
-    prediction = editor.prediction
-    assert editor.objective_seconds(prediction) == pytest.approx(1 / prediction.tokens_per_second)
-
-
 @needs_node
 def test_the_browser_writes_speeds_as_the_terminal_does(tmp_path):
     """Three digits, all of a number from 1000 on."""

@@ -126,14 +126,6 @@ class PlacementEditor:
         caps = {d.name: cap for d, cap in zip(self.problem.devices, self.tables.caps, strict=True)}
         return {name: round(used - caps[name]) for name, used in peaks.items() if used - caps[name] >= 0.5}
 
-    def objective_seconds(self, prediction: Prediction) -> float:
-        """Return what the plan's objective makes of `prediction`."""
-        if self.problem.objective == "latency":
-            return prediction.tpot_seconds
-        if self.problem.objective == "throughput":
-            return self.problem.workload.batch / prediction.tokens_per_second
-        return prediction.ttft_seconds + max(0, self.problem.workload.new_tokens - 1) * prediction.tpot_seconds
-
     def summary(self) -> str:
         """Return the draft in a few lines of text."""
         lines = [f"draft: {len(self._moved())} blocks differ from the plan in force, {len(self.locked)} locked"]
@@ -148,7 +140,7 @@ class PlacementEditor:
             for name, used in prediction.peak_bytes.items()
         )
         fits = not violations(self.problem, self.placement)
-        quality = gap_words(self.objective_seconds(prediction), self.plan.bound_seconds, fits)
+        quality = gap_words(prediction.objective_seconds(self.problem), self.plan.bound_seconds, fits)
         return [
             f"predicted {format_speed(prediction.tokens_per_second)} tokens/s "
             f"({format_seconds(prediction.tpot_seconds)} per token, "
@@ -317,7 +309,7 @@ class PlacementEditor:
         prediction = self.prediction
         return replace(
             self.plan, placement=self.placement, prediction=prediction,
-            objective_seconds=self.objective_seconds(prediction), method="by hand", trail=self.trail,
+            objective_seconds=prediction.objective_seconds(self.problem), method="by hand", trail=self.trail,
         )  # fmt: skip
 
     def save(self, path: str | Path) -> str:
