@@ -40,10 +40,17 @@ class DeviceTimes:
         self._anchors.setdefault(device, (event, time.monotonic()))
         return event
 
-    def computed(self, device: str, began: Event | float, blocks: Sequence[tuple[str, int]]) -> None:
-        """Take down that the `blocks` (name, bytes read) were computed, or asked for, since `began`."""
+    def computed(
+        self, device: str, began: Event | float, blocks: Sequence[tuple[str, int]], seconds: Sequence[float] = ()
+    ) -> None:
+        """Take down that the `blocks` (name, bytes read) were computed, or asked for, since `began`.
+
+        On the CPU several take `seconds` each, one after the other; one took until now.
+        """
         if isinstance(began, float):
-            self._computes += [BlockComputed(name, began, time.monotonic(), device) for name, _ in blocks]
+            for (name, _), took in zip(blocks, seconds or (time.monotonic() - began,), strict=True):
+                self._computes.append(BlockComputed(name, began, began + took, device))
+                began += took
             return
         self._last[device] = self._runtime.mark(device)
         self._computes.append((device, began, self._last[device], blocks))

@@ -128,9 +128,7 @@ class Executor:
             name: self._packed.located(name, choice.precision, self._layout(name, choice))
             for name, choice in placement.items()
         }
-        self._sizes = {
-            run[0].block: tuple((step.block, self._layouts[step.block].nbytes) for step in run) for run in self._runs
-        }
+        self._sizes = {name: (name, layout.nbytes) for name, layout in self._layouts.items()}
         streamed = {n: p for n, (home, p, *_) in homes.items() if home == "disk"}
         missing = self._packed.missing(streamed, self._layouts)
         coming = {
@@ -231,28 +229,51 @@ class Executor:
         """Bring every micro-batch through every block; return the logits of the sequences that end here."""
         kept: dict[int, Tensor] = {}
         for steps in self._runs:
-            step = steps[0]
-            if step.device == "cpu" and step.block != "embed" and not self._one_device:
+            if steps[0].device == "cpu" and steps[0].block != "embed" and not self._one_device:
                 for batch in batches:  # waits for what a GPU still computes, which is no time of this block
                     batch.x = batch.x.to("cpu")
-            if step.block in self._on_demand:
-                self._compute_on_demand(step, batches, times)
-                continue
-            wanted = [wanted_experts(self.config, step.block, batch.x) for batch in batches]
-            needed, staged = any(some is None or some for some in wanted), None
-            if step.slot is not None and self._copies:
-                staged = self._copies.take(step.block) if needed else self._copies.skip(step.block)
-            began = times.begin(step.device)
-            weights = [staged.tensors] if staged else [self._views.get(one.block, {}) for one in steps]
-            if step.block == "head":
-                kept = self._head(batches, keep, weights[0], step.device)
-            else:
-                for batch in batches:
-                    self._compute_run(steps, batch, weights)
-            times.computed(step.device, began, self._sizes[step.block])
-            if staged is not None and self._copies:
-                self._copies.release(staged)
-                times.copied(staged)
+            if steps[0].block in self._on_demand:
+                self._compute_on_demand(steps[0], batches, times)
+            elif not self._computed_as_one(steps, batches, times):
+                for some in [steps] if steps[0].device != "cpu" else [(step,) for step in steps]:
+                    kept |= self._compute_through(some, batches, keep, times)
+        return kept
+
+    def _computed_as_one(self, steps: Sequence[Compute], batches: list[MicroBatch], times: DeviceTimes) -> bool:
+        """Bring a micro-batch of a few tokens through blocks of the CPU in one call, if that is what this is."""
+        batch, x = batches[0], batches[0].x
+        if len(steps) == 1 or steps[0].device != "cpu" or len(batches) > 1 or not isinstance(x, Tensor):
+            return False
+        names, began = [step.block for step in steps], times.begin("cpu")
+        caches = [self.cache.rows(name, batch.rows) if name.endswith(".attention") else None for name in names]
+        weights = [self._views[name] for name in names]
+        found = self._fused.compute_run(names, weights, x, self.ropes["cpu"], caches, batch.start)
+        if found is None:
+            return False
+        batch.x, seconds = found
+        times.computed("cpu", began, [self._sizes[name] for name in names], seconds)
+        return True
+
+    def _compute_through(
+        self, steps: Sequence[Compute], batches: list[MicroBatch], keep: int, times: DeviceTimes
+    ) -> dict[int, Tensor]:
+        """Bring every micro-batch through a block, or blocks of one GPU; return logits behind the head."""
+        step, kept = steps[0], dict[int, Tensor]()
+        wanted = [wanted_experts(self.config, step.block, batch.x) for batch in batches]
+        needed, staged = any(some is None or some for some in wanted), None
+        if step.slot is not None and self._copies:
+            staged = self._copies.take(step.block) if needed else self._copies.skip(step.block)
+        began = times.begin(step.device)
+        weights = [staged.tensors] if staged else [self._views.get(one.block, {}) for one in steps]
+        if step.block == "head":
+            kept = self._head(batches, keep, weights[0], step.device)
+        else:
+            for batch in batches:
+                self._compute_run(steps, batch, weights)
+        times.computed(step.device, began, [self._sizes[one.block] for one in steps])
+        if staged is not None and self._copies:
+            self._copies.release(staged)
+            times.copied(staged)
         return kept
 
     def _compute_on_demand(
@@ -270,7 +291,7 @@ class Executor:
                     batch.x = compute_expert(self.config, number, weights, batch.x)
         for batch in batches:
             batch.x = close_experts(self.config, step.block, batch.x)
-        times.computed(step.device, began, self._sizes[step.block])
+        times.computed(step.device, began, [self._sizes[step.block]])
         if numbers and pool.record is not None:
             times.copied(pool.record)
 
@@ -373,11 +394,11 @@ class Executor:
 
 
 def _runs(computes: Sequence[Compute], alone: frozenset[str]) -> Iterator[tuple[Compute, ...]]:
-    """Yield the computes in runs: resident layers that follow each other on one GPU are asked for together."""
+    """Yield the computes in runs: resident layers that follow each other on one device are asked for together."""
 
     def kind(step: Compute) -> str | int:
         layer = step.block.endswith((".attention", ".mlp")) and step.block not in alone
-        return step.device if layer and step.slot is None and step.device != "cpu" else id(step)
+        return step.device if layer and step.slot is None else id(step)
 
     for _, run in groupby(computes, key=kind):
         yield tuple(run)

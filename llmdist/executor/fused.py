@@ -5,13 +5,13 @@ What the kernels do not compute (another device or family, many tokens, no compi
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
 
 from ..kernels.cpu import Weight
-from ..kernels.decode import FUSED_TOKENS, FusedAttention, FusedHead, FusedMlp, fused_block
+from ..kernels.decode import FUSED_TOKENS, FusedAttention, FusedHead, FusedMlp, FusedRun, fused_block
 from ..model.compute import KeysAndValues
 from ..model.config import ModelConfig
 from ..model.rope import Rope
@@ -25,6 +25,7 @@ class FusedBlocks:
     def __init__(self, config: ModelConfig) -> None:
         self._config = config
         self._calls: dict[tuple[str, int], FusedAttention | FusedMlp | FusedHead | None] = {}
+        self._runs: dict[str, FusedRun | None] = {}  # by the first block: residents, whose buffers stay until `clear`
         self._latest: dict[str, tuple[Mapping[str, Weight], FusedAttention | FusedMlp | FusedHead | None]] = {}
 
     def compute(
@@ -58,6 +59,40 @@ class FusedBlocks:
         call(x, cos, sin, *cache, start)
         return x
 
+    def compute_run(
+        self,
+        names: Sequence[str],
+        weights: Sequence[Mapping[str, Weight]],
+        x: Tensor,
+        rope: Rope,
+        caches: Sequence[KeysAndValues | None],
+        start: int | tuple[int, ...],
+    ) -> tuple[Tensor, list[float]] | None:
+        """Return what layers that follow each other on the CPU make of `x`, used up, and the seconds of each.
+
+        None where not all of them are compiled calls for so many tokens.
+        """
+        if x.numel() > FUSED_TOKENS * x.shape[-1] or not all(weights):
+            return None
+        run = self._run(names, weights, caches)
+        if run is None:
+            return None
+        x = x.to(torch.float32).contiguous()
+        cos, sin = rope.tables(start, x.shape[1])
+        for call, cache in zip(run.calls, caches, strict=True):
+            if isinstance(call, FusedAttention) and cache is not None:
+                call.prepare(x, cos, sin, *cache, start)
+        return x, run(x)
+
+    def _run(
+        self, names: Sequence[str], weights: Sequence[Mapping[str, Weight]], caches: Sequence[KeysAndValues | None]
+    ) -> FusedRun | None:
+        if names[0] not in self._runs:
+            calls = [self._call(*one) for one in zip(names, weights, caches, strict=True)]
+            plain = [call for call in calls if isinstance(call, FusedAttention | FusedMlp)]
+            self._runs[names[0]] = FusedRun(plain) if len(plain) == len(calls) else None
+        return self._runs[names[0]]
+
     def _call(
         self, name: str, weights: Mapping[str, Weight], cache: KeysAndValues | None
     ) -> FusedAttention | FusedMlp | FusedHead | None:
@@ -74,4 +109,5 @@ class FusedBlocks:
     def clear(self) -> None:
         """Forget every call; the buffers may go."""
         self._calls.clear()
+        self._runs.clear()
         self._latest.clear()

@@ -158,6 +158,20 @@ EXPORT void llmdist_mlp(const Mlp *args, float *x, int64_t rows) {
     add(x, result, rows * hidden);
 }
 
+// Blocks that follow each other, in one call: arguments[i] is an Attention, or an Mlp where is_mlp[i]. x (rows, hidden) becomes
+// the last one's output; seconds[i] is what block i took.
+EXPORT void llmdist_blocks(const void *const *arguments, const uint8_t *is_mlp, int64_t count, float *x, int64_t rows,
+                           double *seconds) {
+    auto before = std::chrono::steady_clock::now();
+    for (int64_t i = 0; i < count; i++) {
+        if (is_mlp[i]) llmdist_mlp((const Mlp *)arguments[i], x, rows);
+        else llmdist_attention((const Attention *)arguments[i], x);
+        const auto now = std::chrono::steady_clock::now();
+        seconds[i] = std::chrono::duration<double>(now - before).count();
+        before = now;
+    }
+}
+
 // logits (rows, vocab_size) of x (rows, hidden).
 EXPORT void llmdist_head(const Head *args, const float *x, int64_t rows, float *logits) {
     std::lock_guard<std::mutex> hold(entrance);

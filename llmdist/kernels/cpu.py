@@ -53,7 +53,11 @@ def kernels() -> ctypes.CDLL | None:
     loaded.llmdist_read.restype = ctypes.c_uint64
     loaded.llmdist_forget.argtypes = (pointer, count)
     loaded.llmdist_scratch_bytes.restype = count
-    names = ("product", "attention", "mlp", "head", "pack", "unpack", "threads", "streams", "forget", "free_scratch")
+    loaded.llmdist_blocks.argtypes = (pointer, pointer, count, pointer, count, pointer)
+    names = (
+        "product", "attention", "mlp", "blocks", "head", "pack", "unpack", "threads", "streams", "forget",
+        "free_scratch",
+    )  # fmt: skip
     for name in names:
         getattr(loaded, f"llmdist_{name}").restype = None
     loaded.llmdist_threads(torch.get_num_threads())
