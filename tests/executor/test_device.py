@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import time
 from pathlib import Path
 
 import pytest
@@ -131,8 +133,10 @@ def test_a_card_without_bf16_computes_in_fp16(tmp_path: Path, precision: str) ->
     plain.close()
 
 
-def test_what_another_device_computed_meanwhile_is_no_time_of_a_gpus_block() -> None:
+def test_what_another_device_computed_meanwhile_is_no_time_of_a_gpus_block(monkeypatch: pytest.MonkeyPatch) -> None:
     """A block behind one of the same GPU begins where that ended; behind one of the CPU at a point of its own."""
+    ticks = itertools.count()
+    monkeypatch.setattr(time, "monotonic", lambda: float(next(ticks)))  # a clock that no other work can delay
     runtime = VirtualRuntime()
     times = DeviceTimes(runtime)
     first = times.begin("cuda:0")
