@@ -1,9 +1,8 @@
 """``python -m llmdist.bench cpu``: decode and prefill on the CPU against the memory's own limit and other engines.
 
 The limit is what a loop that only reads gets from this memory, in as many streams as suit it best. It and the engines
-take turns token by token, so a slow second of the machine hits all of them, and every figure, the limit too, is
-a median over the turns. A peer that is not installed is
-named and skipped.
+take turns token by token, so a slow second of the machine hits all of them, and every figure, the limit too, is a
+median over the turns. A peer that is not installed is named and skipped.
 """
 
 from __future__ import annotations

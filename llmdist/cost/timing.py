@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from ..model.blocks import BYTES_PER_PARAMETER, Block
@@ -22,9 +22,12 @@ __all__ = [
     "decode_step",
     "demand_seconds",
     "host_seconds",
+    "own_seconds",
     "prefill_step",
+    "reading_alone",
     "transfer_seconds",
     "transfer_table",
+    "used_seconds",
 ]
 
 ACTIVATION_BYTES = 2
@@ -123,6 +126,19 @@ def compute_seconds(problem: PlanningProblem, block: Block, assignment: Assignme
         return own
     other = host_seconds(problem, block, assignment, step)
     return max(own, other) + _join_seconds(problem, assignment.exec_device, step)
+
+
+def used_seconds(problem: PlanningProblem, block: Block, assignment: Assignment, step: Step) -> tuple[float, float]:
+    """Return the seconds that computing the block keeps its exec device busy, the join included, and its CPU."""
+    join = _join_seconds(problem, assignment.exec_device, step) if assignment.cpu_eighths else 0.0
+    own, other = own_seconds(problem, block, assignment, step), host_seconds(problem, block, assignment, step)
+    return own + join, other
+
+
+def reading_alone(problem: PlanningProblem) -> PlanningProblem:
+    """Return the problem on devices that multiply for free and have no price of a block: what is left is reading."""
+    free = tuple(replace(d, flops=float("inf"), overhead_seconds=0.0) for d in problem.devices)
+    return replace(problem, devices=free)
 
 
 def demand_seconds(problem: PlanningProblem, block: Block, assignment: Assignment, step: Step) -> float:

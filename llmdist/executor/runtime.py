@@ -19,6 +19,7 @@ from torch import Tensor
 
 from ..buffers import aligned_buffer
 from ..kernels.cuda_module import CudaModule, KernelModule, recorded, require_cuda
+from ..kernels.device_rates import activation_dtype
 from ..kernels.instances import Instance
 
 __all__ = ["CudaRuntime", "Event", "Lane", "Runtime"]
@@ -120,7 +121,7 @@ class CudaRuntime:
         return int(torch.cuda.get_device_properties(device).multi_processor_count)
 
     def has_bf16(self, device: str) -> bool:
-        return device == "cpu" or torch.cuda.get_device_capability(device) >= (8, 0)
+        return device == "cpu" or activation_dtype(torch.device(device)) == torch.bfloat16
 
     def pinned(self, nbytes: int) -> Tensor:
         return _registered(aligned_buffer(nbytes)) if nbytes else aligned_buffer(0)

@@ -5,10 +5,10 @@ from .generate import GenerationStats, GenerationStep, Stream
 from .inputs import stop_texts, token_ids
 from .memory_watch import MemoryWatch
 from .run import Run
-from .sampling import Sampling, sample
+from .sampling import LARGEST_SEED, Sampling, sample
 from .speculate import ModelDraft, NgramDraft, SpeculativeStream
 
 __all__ = [
-    "BatchStep", "BatchStream", "GenerationStats", "GenerationStep", "MemoryWatch", "ModelDraft", "NgramDraft", "Run",
-    "Sampling", "SpeculativeStream", "Stream", "sample", "stop_texts", "token_ids",
+    "LARGEST_SEED", "BatchStep", "BatchStream", "GenerationStats", "GenerationStep", "MemoryWatch", "ModelDraft",
+    "NgramDraft", "Run", "Sampling", "SpeculativeStream", "Stream", "sample", "stop_texts", "token_ids",
 ]  # fmt: skip

@@ -10,7 +10,9 @@ from torch import Tensor
 
 from ..errors import GenerationError
 
-__all__ = ["Sampling", "sample"]
+__all__ = ["LARGEST_SEED", "Sampling", "sample"]
+
+LARGEST_SEED = 2**63 - 1  # what draws takes 63 bits
 
 
 def _is_number(value: object) -> bool:
@@ -29,9 +31,9 @@ class Sampling:
     def __post_init__(self) -> None:
         if not _is_number(self.temperature) or not 0 <= self.temperature < float("inf"):
             raise GenerationError(f"temperature is {self.temperature!r}: it must be 0 (greedy) or above, such as 0.7.")
-        whole = isinstance(self.seed, int) and not isinstance(self.seed, bool) and 0 <= self.seed < 1 << 63
+        whole = isinstance(self.seed, int) and not isinstance(self.seed, bool) and 0 <= self.seed <= LARGEST_SEED
         if self.seed is not None and not whole:
-            raise GenerationError(f"The seed is {self.seed!r}: give a whole number from 0 to {(1 << 63) - 1}, or None.")
+            raise GenerationError(f"The seed is {self.seed!r}: give a whole number from 0 to {LARGEST_SEED}, or None.")
         if not isinstance(self.top_k, int) or self.top_k < 0 or not _is_number(self.top_p) or not 0 < self.top_p <= 1:
             raise GenerationError(
                 f"top_k is {self.top_k!r} and top_p is {self.top_p!r}: top_k must be 0 (off) or above, "

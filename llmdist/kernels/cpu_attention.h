@@ -3,7 +3,12 @@
 // Up to eight query heads share each row that is read, in registers; a row is widened as it is loaded, so the cache may
 // have any type. Each (token, head) adds up in the same order whatever is computed beside it.
 #pragma once
+#include <type_traits>
+
 #include "cpu_numbers.h"
+
+// Inlined beside its seven sisters a tile is at times given registers that make it half as fast.
+#define KEPT_WHOLE __attribute__((noinline))
 
 static inline float cached_one(const void *cache, int kind, int64_t i) {
     return kind == INT8 ? (float)((const int8_t *)cache)[i] : load_one(cache, kind, i);
@@ -104,8 +109,8 @@ static inline void score_rows(const void *keys, int64_t at, int64_t d, const flo
 }
 
 template <int KIND, int J>
-static void score(const void *keys, int64_t base, int64_t count, int64_t d, const float *q, float *scores,
-                  int64_t stride) {
+static KEPT_WHOLE void score(const void *keys, int64_t base, int64_t count, int64_t d, const float *q, float *scores,
+                             int64_t stride) {
     constexpr int P = KIND == FP32 && J > 2 ? 1 : 8 / J;  // rows of floats would be loaded anew for each head
     int64_t p = 0;
     for (; p + P <= count; p += P) score_rows<KIND, J, P>(keys, base + p * d, d, q, scores + p, stride);
@@ -133,8 +138,8 @@ static inline void mix_columns(const void *values, int64_t base, int64_t first, 
 
 // out[j] (d) += the sum over rows p of weights[j][p] times row p; some rows at a time, so that they stay in the cache.
 template <int KIND, int J>
-static void mix(const void *values, int64_t base, int64_t count, int64_t d, const float *weights, int64_t stride,
-                float *out) {
+static KEPT_WHOLE void mix(const void *values, int64_t base, int64_t count, int64_t d, const float *weights,
+                           int64_t stride, float *out) {
     constexpr int I = 8 / J;
     for (int64_t first = 0; first < count; first += 64) {
         const int64_t last = first + 64 < count ? first + 64 : count;
@@ -150,41 +155,32 @@ static void mix(const void *values, int64_t base, int64_t count, int64_t d, cons
     }
 }
 
-// `group` heads by eights and what is left.
+// Calls tile(heads, j) for `group` heads by eights and what is left; `heads` is their number as a constant, j the first.
+template <class F> static inline void by_eights(int64_t group, F tile) {
+    for (int64_t j = 0; j < group; j += 8) switch (group - j) {
+        case 1: tile(std::integral_constant<int, 1>{}, j); break;
+        case 2: tile(std::integral_constant<int, 2>{}, j); break;
+        case 3: tile(std::integral_constant<int, 3>{}, j); break;
+        case 4: tile(std::integral_constant<int, 4>{}, j); break;
+        case 5: tile(std::integral_constant<int, 5>{}, j); break;
+        case 6: tile(std::integral_constant<int, 6>{}, j); break;
+        case 7: tile(std::integral_constant<int, 7>{}, j); break;
+        default: tile(std::integral_constant<int, 8>{}, j);
+    }
+}
+
 template <int KIND>
 static void score_group(const void *keys, int64_t base, int64_t count, int64_t d, const float *q, int64_t group,
                         float *s) {
-    for (int64_t j = 0; j < group; j += 8) {
-        const float *from = q + j * d;
-        float *to = s + j * count;
-        switch (group - j) {
-            case 1: score<KIND, 1>(keys, base, count, d, from, to, count); break;
-            case 2: score<KIND, 2>(keys, base, count, d, from, to, count); break;
-            case 3: score<KIND, 3>(keys, base, count, d, from, to, count); break;
-            case 4: score<KIND, 4>(keys, base, count, d, from, to, count); break;
-            case 5: score<KIND, 5>(keys, base, count, d, from, to, count); break;
-            case 6: score<KIND, 6>(keys, base, count, d, from, to, count); break;
-            case 7: score<KIND, 7>(keys, base, count, d, from, to, count); break;
-            default: score<KIND, 8>(keys, base, count, d, from, to, count);
-        }
-    }
+    by_eights(group, [=](auto heads, int64_t j) {
+        score<KIND, decltype(heads)::value>(keys, base, count, d, q + j * d, s + j * count, count);
+    });
 }
 
 template <int KIND>
 static void mix_group(const void *values, int64_t base, int64_t count, int64_t d, const float *s, int64_t group,
                       float *out) {
-    for (int64_t j = 0; j < group; j += 8) {
-        const float *from = s + j * count;
-        float *to = out + j * d;
-        switch (group - j) {
-            case 1: mix<KIND, 1>(values, base, count, d, from, count, to); break;
-            case 2: mix<KIND, 2>(values, base, count, d, from, count, to); break;
-            case 3: mix<KIND, 3>(values, base, count, d, from, count, to); break;
-            case 4: mix<KIND, 4>(values, base, count, d, from, count, to); break;
-            case 5: mix<KIND, 5>(values, base, count, d, from, count, to); break;
-            case 6: mix<KIND, 6>(values, base, count, d, from, count, to); break;
-            case 7: mix<KIND, 7>(values, base, count, d, from, count, to); break;
-            default: mix<KIND, 8>(values, base, count, d, from, count, to);
-        }
-    }
+    by_eights(group, [=](auto heads, int64_t j) {
+        mix<KIND, decltype(heads)::value>(values, base, count, d, s + j * count, count, out + j * d);
+    });
 }

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
-from ..cost.timing import Step, copied_bytes, decode_step, host_seconds, own_seconds, transfer_seconds
-from ..model.blocks import Block
+from ..cost.timing import (
+    copied_bytes,
+    decode_step,
+    host_seconds,
+    own_seconds,
+    reading_alone,
+    transfer_seconds,
+    used_seconds,
+)
 from ..units import format_bytes, format_rate, format_seconds
 from .placement import Assignment
 from .result import PlanResult
@@ -24,11 +29,10 @@ def busy_seconds(plan: PlanResult) -> dict[str, float]:
     busy: dict[str, float] = {"the pass": plan.problem.pass_seconds} if plan.problem.pass_seconds else {}
     step = decode_step(plan.problem)
     previous = plan.placement.assignments[0].exec_device
-    told = zip(plan.prediction.block_seconds, plan.prediction.copy_seconds, strict=True)
-    rows = zip(plan.problem.blocks, plan.placement.assignments, told, strict=True)
-    for block, choice, (compute, copy) in rows:
-        own, other = _parts(plan, block, choice, step)
-        busy[choice.exec_device] = busy.get(choice.exec_device, 0.0) + compute - max(0.0, other - own)
+    rows = zip(plan.problem.blocks, plan.placement.assignments, plan.prediction.copy_seconds, strict=True)
+    for block, choice, copy in rows:
+        own, other = used_seconds(plan.problem, block, choice, step)
+        busy[choice.exec_device] = busy.get(choice.exec_device, 0.0) + own
         if host := _host(plan, choice):
             busy[host] = busy.get(host, 0.0) + other
         if copy:
@@ -39,11 +43,6 @@ def busy_seconds(plan: PlanResult) -> dict[str, float]:
             busy["activations"] = busy.get("activations", 0.0) + passed
             previous = choice.exec_device
     return busy
-
-
-def _parts(plan: PlanResult, block: Block, choice: Assignment, step: Step) -> tuple[float, float]:
-    """Return the seconds of the exec device and of its CPU for one block; the second is 0 if it is not split."""
-    return own_seconds(plan.problem, block, choice, step), host_seconds(plan.problem, block, choice, step)
 
 
 def _host(plan: PlanResult, choice: Assignment) -> str | None:
@@ -126,10 +125,9 @@ def _device(plan: PlanResult, name: str, seconds: float, total: str) -> str:
 
 def _reading_seconds(plan: PlanResult, name: str) -> float:
     """Return what the device's blocks would take if multiplying were free and blocks had no fixed price."""
-    free = tuple(replace(d, flops=float("inf"), overhead_seconds=0.0) for d in plan.problem.devices)
-    plan = replace(plan, problem=replace(plan.problem, devices=free))
-    step, seconds = decode_step(plan.problem), 0.0
-    for block, choice in zip(plan.problem.blocks, plan.placement.assignments, strict=True):
-        own, other = _parts(plan, block, choice, step)
-        seconds += own * (choice.exec_device == name) + other * (_host(plan, choice) == name)
+    problem = reading_alone(plan.problem)
+    step, seconds = decode_step(problem), 0.0
+    for block, choice in zip(problem.blocks, plan.placement.assignments, strict=True):
+        seconds += own_seconds(problem, block, choice, step) * (choice.exec_device == name)
+        seconds += host_seconds(problem, block, choice, step) * (_host(plan, choice) == name)
     return seconds

@@ -58,7 +58,7 @@ def build_problem(
             caps[device.name] = asked
         elif device.kind == "cpu":
             caps[device.name] = int(device.free_bytes * _FREE_MEMORY_SHARE)
-    _check_memory(hardware, caps, vram)
+    _check_memory(hardware, vram)
     chosen = _without_bf16(_precisions(profile, precision), hardware)
     plain = _plain(chosen)
     tokens = _context(profile, context)
@@ -133,7 +133,7 @@ def _given(limit: int, device: Device, hardware: HardwareProfile) -> int:
     return limit
 
 
-def _check_memory(hardware: HardwareProfile, caps: Mapping[str, int], vram: int | str | None) -> None:
+def _check_memory(hardware: HardwareProfile, vram: int | str | None) -> None:
     if vram is not None:
         size = format_bytes(parse_size(vram))
         if not any(d.kind == "cuda" for d in hardware.devices):

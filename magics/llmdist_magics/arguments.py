@@ -13,9 +13,9 @@ from typing import Any, NoReturn
 
 from IPython.core.error import UsageError
 
-__all__ = ["PARSERS", "HelpShown", "options_of", "parse", "parse_with_prompt", "written"]
+from llmdist.generation import LARGEST_SEED
 
-LARGEST_SEED = 2**63 - 1
+__all__ = ["PARSERS", "HelpShown", "options_of", "parse", "parse_with_prompt", "written"]
 
 
 class HelpShown(Exception):

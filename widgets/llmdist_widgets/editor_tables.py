@@ -7,12 +7,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from llmdist.cost.timing import compute_seconds, copied_bytes, copy_seconds, decode_step, host_seconds, own_seconds
+from llmdist.cost.timing import (
+    copied_bytes,
+    copy_seconds,
+    decode_step,
+    host_seconds,
+    own_seconds,
+    reading_alone,
+    used_seconds,
+)
 from llmdist.model.blocks import Block
 from llmdist.planner.placement import Assignment
 from llmdist.planner.problem import PlanningProblem
@@ -55,13 +62,11 @@ def _used(problem: PlanningProblem, block: Block, options: Sequence[Assignment])
 
     Then what reading alone takes of the two. `planner.bottleneck` counts so: the join is the exec device's.
     """
-    free = replace(problem, devices=tuple(replace(d, flops=math.inf, overhead_seconds=0.0) for d in problem.devices))
-    step, rows = decode_step(problem), []
+    free, step, rows = reading_alone(problem), decode_step(problem), []
     for option in options:
-        own, other = own_seconds(problem, block, option, step), host_seconds(problem, block, option, step)
         copy = 0.0 if block.kind == "embed" else copy_seconds(problem, block, option, step)
         reading = [own_seconds(free, block, option, step), host_seconds(free, block, option, step)]
-        rows.append([compute_seconds(problem, block, option, step) - max(0.0, other - own), other, copy, *reading])
+        rows.append([*used_seconds(problem, block, option, step), copy, *reading])
     return rows
 
 

@@ -145,8 +145,7 @@ def block_time_svg(token: TokenProduced) -> str:
 
 
 def _total(times: Mapping[str, float]) -> str:
-    whole = sum(times.values())
-    return short(whole)
+    return short(sum(times.values()))
 
 
 def _milliseconds(spans: Sequence[CopyFinished | BlockComputed]) -> dict[str, float]:

@@ -310,10 +310,8 @@ def plan_html(plan: PlanResult, events: Sequence[Event]) -> str:
     finished = [event for event in events if isinstance(event, PlanFinished)]
     reason = f" ({finished[-1].reason})" if finished else ""
     speed = f"{format_speed(p.tokens_per_second)} tokens/s predicted {escape(plan.provenance)}"
-    low, high = map(format_speed, p.band)
-    band = f", {low} to {high} expected" if p.spread else ""
     facts = (
-        f"<b>{speed.strip()}</b>{band}, {quality}. "
+        f"<b>{speed.strip()}</b>{plan.band_words()}, {quality}. "
         f"First token after {format_seconds(p.ttft_seconds)}, then {format_seconds(p.tpot_seconds)} each; "
         f"{format_bytes(p.bytes_per_token)} copied per token."
     )
